@@ -1,0 +1,1 @@
+"""Physics of hardware: power curves. Arrays in, arrays out; no fleets, no prices."""

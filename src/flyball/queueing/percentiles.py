@@ -1,0 +1,175 @@
+"""Distributions of latency, from the same state probabilities as the means.
+
+A Poisson arrival sees the stationary state (PASTA). One that finds n < N joins a batch of n + 1 at once;
+its prefill, and the request as a whole, take what a batch of n + 1 takes. One that finds n >= N waits for
+n - N + 1 departures at mu(N): an Erlang time, mixed over the geometric tail, then joins a batch of N. By
+balance of flow a token is made in a batch of k as often as an arrival finds k - 1. Since a fuller batch
+is a slower one, all that waited are later than all that did not, and a quantile falls on one side.
+Ignores that the batch changes during a request's life: the spread of a long request is overstated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from flyball.queueing.arrays import BoolArray, FloatArray, take
+from flyball.queueing.chain import Replicas, Steady, TableStates, in_blocks, prepare, steady_state
+from flyball.queueing.curves import Curve
+
+Metric = Literal["ttft", "itl", "wait", "e2e"]
+BISECTIONS = 60
+ERLANG_NEGLIGIBLE = 1e-14
+
+
+def batch_value(curve: Curve, metric: Metric) -> Callable[[FloatArray], FloatArray]:
+    """Seconds that the metric takes, wait aside, for a request or token in a batch of n."""
+    if metric == "itl":
+        return curve.itl_at
+    if metric == "e2e":
+        return curve.residence_time
+    if metric == "wait":
+        return np.zeros_like
+    if curve.first_token_after_decode:
+        return lambda n: curve.prefill_at(n) + curve.itl_at(n)
+    return curve.prefill_at
+
+
+def largest_batch(curve: Curve, metric: Metric, limit: FloatArray) -> FloatArray:
+    """Largest n in 0..N whose value is within the limit, (C,); by bisection, as values grow with n."""
+    value = batch_value(curve, metric)
+    low, high = np.zeros_like(limit), curve.max_batch_size + 1.0
+    while np.any(high - low > 1.0):
+        middle = np.floor((low + high) / 2.0)
+        within = value(np.maximum(middle, 1.0)) <= limit
+        inside = high - low > 1.0
+        low, high = np.where(within & inside, middle, low), np.where(~within & inside, middle, high)
+    return low
+
+
+def wait_tail(time: FloatArray, rate: FloatArray, service_rate: FloatArray, queue: FloatArray) -> FloatArray:
+    """Sum over j = 0..Q-1 of rho^j P(Erlang(j + 1, mu) > time): how many still wait, in units of p(N).
+
+    Unbounded: exp(-(mu - lambda) t) / (1 - rho). Bounded: the Poisson terms one by one.
+    """
+    rho = rate / service_rate
+    time = np.maximum(time, 0.0)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        result = np.where(rho < 1.0, np.exp(-(service_rate - rate) * time) / (1.0 - rho), np.inf)
+        negligible = np.isinf(queue) | ((rho < 1.0) & (queue * np.log(rho) < np.log(ERLANG_NEGLIGIBLE)))
+    at = np.flatnonzero(~negligible)
+    if at.size:
+        result[at] = _bounded_wait_tail(time[at] * service_rate[at], rho[at], queue[at])
+    return result
+
+
+def _bounded_wait_tail(mean: FloatArray, rho: FloatArray, queue: FloatArray) -> FloatArray:
+    # sum over i < Q of Poisson(i; mean) * (rho^i + ... + rho^(Q-1)), from i = Q-1 down
+    total, geometric = np.zeros_like(mean), np.zeros_like(mean)
+    log_mean = np.log(np.maximum(mean, 1e-300))
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, queue.max() + 1.0)))])
+    log_rho = np.log(rho)
+    for i in range(int(queue.max()) - 1, -1, -1):
+        inside = i < queue
+        geometric = np.where(inside, geometric + np.exp(np.minimum(i * log_rho, 700.0)), 0.0)
+        total += np.exp(i * log_mean - mean - log_factorial[i]) * geometric
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class QuantileTarget:
+    """P(metric > limit) <= 1 - quantile over (C,) lanes; an infinite limit asks for nothing."""
+
+    metric: Metric
+    quantile: FloatArray
+    limit: FloatArray
+
+
+def thresholds(curve: Curve, targets: list[QuantileTarget]) -> FloatArray:
+    """(T, C): an arrival that finds at most this many is within the limit. It depends on no load."""
+    return np.stack([largest_batch(curve, t.metric, t.limit) - 1.0 for t in targets])
+
+
+def exceedance(replicas: Replicas, state: Steady, targets: list[QuantileTarget], threshold: FloatArray) -> FloatArray:
+    """(T, C): P(metric > limit) of the admitted, for targets whose thresholds went into the state."""
+    n, below = replicas.curve.max_batch_size, state.below
+    assert below.upto is not None
+    admitted = 1.0 - state.blocking
+    result = np.empty_like(threshold)
+    at_once = state.weight_below * (1.0 - below.top_share)
+    full = state.weight_below * below.top_share
+    for i, target in enumerate(targets):
+        within = np.where(threshold[i] >= n - 1.0, at_once, state.weight_below * below.upto[i])
+        late = np.maximum(at_once - within, 0.0)
+        slack = target.limit - batch_value(replicas.curve, target.metric)(n)
+        if target.metric == "itl":
+            waited = np.where(slack < 0, admitted - at_once, 0.0)
+        else:
+            tail = full * wait_tail(slack, state.arrival_rate, replicas.service_rate, replicas.queue_size)
+            waited = np.where(slack < 0, admitted - at_once, tail)
+        late = (late + waited) / admitted
+        unstable = np.isinf(state.waiting)
+        result[i] = np.where(np.isinf(target.limit), 0.0, np.where(unstable, 1.0, late))
+    return result
+
+
+def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Steady]:
+    """P(n = 0..N) of (C,) replicas with tables, (N max + 1, C), and their steady state."""
+    states = replicas.states
+    if not isinstance(states, TableStates):
+        raise TypeError("distribution needs replicas with tables: prepare(..., closed=False)")
+    state = steady_state(replicas, rate)
+    n = states.max_batch_size
+    size = states.service_rate.shape[0]
+    batch = np.arange(size + 1.0)[:, None]
+    log_p = np.zeros((size + 1, n.size))
+    np.cumsum(np.log(rate / states.service_rate), axis=0, out=log_p[1:])
+    log_p = np.where(batch <= n, log_p, -np.inf)
+    p = np.exp(log_p - log_p.max(axis=0))
+    return p / p.sum(axis=0) * state.weight_below, state
+
+
+def quantiles(curve: Curve, queue_size: FloatArray, rate: FloatArray, metric: Metric, quantile: float) -> FloatArray:
+    """The quantile of ttft, itl, wait or e2e of (C,) replicas at rates > 0, seconds; inf where unstable."""
+    result = np.empty_like(rate)
+    for lanes, _ in in_blocks(curve, np.zeros(rate.size, dtype=bool), 1024):
+        part = prepare(take(curve, lanes), queue_size[lanes], closed=False)
+        result[lanes] = _quantiles(part, rate[lanes], metric, quantile)
+    return result
+
+
+def _quantiles(replicas: Replicas, rate: FloatArray, metric: Metric, quantile: float) -> FloatArray:
+    p, state = distribution(replicas, rate)
+    curve, n = replicas.curve, replicas.curve.max_batch_size
+    admitted = 1.0 - state.blocking
+    batch = np.arange(p.shape[0], dtype=float)[:, None]
+    found = np.cumsum(np.where(batch < n, p, 0.0), axis=0)
+    needed = quantile * admitted
+    seen = np.minimum(np.sum(found < needed, axis=0), n - 1.0)  # smallest n with P(found <= n) >= quantile
+    value = batch_value(curve, metric)
+    at_once = found[-1] >= needed
+    result = np.where(at_once, value(seen + 1.0), value(n))
+    if metric != "itl":
+        late = np.flatnonzero(~at_once)
+        if late.size:
+            result[late] += _wait_quantile(replicas.take(late), state, p, late, (1.0 - quantile) * admitted[late])
+    return np.where(np.isinf(state.waiting) & (metric != "itl"), np.inf, result)
+
+
+def _wait_quantile(
+    replicas: Replicas, state: Steady, p: FloatArray, lanes: FloatArray, remaining: FloatArray
+) -> FloatArray:
+    """Time at which `remaining` of the arrivals still wait."""
+    rate, mu, queue = state.arrival_rate[lanes], replicas.service_rate, replicas.queue_size
+    full = p[replicas.curve.max_batch_size.astype(int), lanes]
+    low = np.zeros_like(rate)
+    high = np.where(np.isinf(queue), 50.0 / np.maximum(mu - rate, 1e-12 * mu), (queue + 50.0 * np.sqrt(queue + 1)) / mu)
+    high = np.where(np.isinf(queue), high, np.maximum(high, 50.0 / mu))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2.0
+        beyond: BoolArray = full * wait_tail(middle, rate, mu, queue) > remaining
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    return high

@@ -1,0 +1,56 @@
+"""Which solver, and never worse than greedy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flyball.solve import greedy, unlimited
+from flyball.solve.problem import Problem, Solution, served_by_priority, value_of
+from flyball.spec.fleet import Settings
+
+
+def solve(problem: Problem, settings: Settings) -> Solution:
+    """Solve as the settings ask; best effort for what remains, as the saturation policy has it."""
+    if settings.unlimited or settings.solver == "unlimited":
+        return unlimited.solve(problem)
+    policy = settings.saturation_policy
+    if settings.heterogeneous:
+        from flyball.solve.exact import solve_mix
+
+        return greedy.with_best_effort(problem, solve_mix(problem), policy)
+    own = greedy.solve(problem, policy, settings.delayed_best_effort)
+    if settings.solver == "greedy" or not problem.server.size:
+        return bounded(problem, own)
+    if _takes_first(problem, own):
+        return Solution(own.solver, own.option, own.replicas, own.served, value_of(problem, own), True)
+
+    from flyball.solve import exact
+
+    start = greedy.solve(problem) if policy != "None" else own
+    effort = exact.single.FULL if settings.solver == "exact" else exact.single.QUICK
+    better = greedy.with_best_effort(problem, exact.solve(problem, effort, start), policy)
+    return max(better, own, key=lambda s: _merit(problem, s))
+
+
+def bounded(problem: Problem, solution: Solution) -> Solution:
+    """The same solution with the bound of the linear relaxation for what it serves."""
+    if _takes_first(problem, solution):
+        bound = value_of(problem, solution)
+    else:
+        from flyball.solve.exact import single
+
+        bound = min(single.bound(problem, dict(served_by_priority(problem, solution))), value_of(problem, solution))
+    return Solution(
+        solution.solver, solution.option, solution.replicas, solution.served, bound, False, solution.mix, solution.notes
+    )
+
+
+def _takes_first(problem: Problem, solution: Solution) -> bool:
+    """Whether everyone has the option of least value: nothing can be better."""
+    has = np.diff(problem.start) > 0
+    return bool(np.all(solution.served[has]) and np.all(solution.option[has] == problem.start[:-1][has]))
+
+
+def _merit(problem: Problem, solution: Solution) -> tuple[object, ...]:
+    counts = tuple(count for _, count in served_by_priority(problem, solution))
+    return counts, -round(value_of(problem, solution), greedy.DIGITS), solution.solver != "greedy"

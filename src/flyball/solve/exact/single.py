@@ -1,0 +1,292 @@
+"""One option for each server: lexicographic service, then least value."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from flyball.solve.exact.model import INFINITY, Answer, Model, from_rows, run
+from flyball.solve.problem import NONE, BoolArray, FloatArray, IntArray, Problem, Solution, cost_of, value_of
+
+PROOF = 1e-6
+"""Gap, of cost, that counts as proved."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try. Work is counted; `seconds` is the outer guard."""
+
+    columns: int | None = None
+    """Options of least reduced cost that the integer program gets for each server; None: all."""
+    nodes: int | None = None
+    """Branch-and-bound nodes of each stage; None: no limit."""
+    gap: float = PROOF
+    """Of cost, at which the last stage stops."""
+    seconds: float | None = None
+
+
+FULL = Effort()
+QUICK = Effort(columns=4, nodes=2000, gap=2e-4, seconds=60.0)
+
+
+def solve(problem: Problem, effort: Effort = FULL, begin: Solution | None = None) -> Solution:
+    """The plan that serves most by priority at least value, from `begin` (any feasible solution)."""
+    return _Stages(problem, effort, begin).solve()
+
+
+def bound(problem: Problem, goal: dict[int, int]) -> float:
+    """Lower bound of the value of any plan that serves so many of each priority; -inf if there is none."""
+    stages = _Stages(problem, FULL, None)
+    columns = np.flatnonzero(stages._useful())
+    relaxed = run(stages._model(columns, problem.value[columns], goal), integer=False)
+    return relaxed.bound if relaxed.optimal else -math.inf
+
+
+class _Stages:
+    def __init__(self, problem: Problem, effort: Effort, begin: Solution | None) -> None:
+        self.problem, self.effort = problem, effort
+        self.deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
+        self.has = np.diff(problem.start) > 0
+        self.proved, self.notes = True, []  # type: tuple[bool, list[str]]
+        self.amount = problem.amount
+        self.incumbent = np.full(len(problem.names), NONE)
+        if begin is not None:
+            self.incumbent = np.where(begin.served, begin.option, NONE)
+
+    def solve(self) -> Solution:
+        problem = self.problem
+        priorities = [int(p) for p in np.unique(problem.priority[self.has])]
+        everyone = {p: int(np.count_nonzero(self.has & (problem.priority == p))) for p in priorities}
+        goal = dict(everyone)
+        bound = self._least_value(goal) if self._could(goal) else None
+        if bound is None:
+            goal = {}
+            for p in priorities:
+                goal[p] = self._most(p, everyone[p], goal)
+            bound = self._least_value(goal)
+            assert bound is not None, "the stages left a feasible plan behind"
+        return self._solution(bound)
+
+    def _could(self, goal: dict[int, int]) -> bool:
+        """Whether serving everyone is not refuted by the relaxation."""
+        thrifty = self._thrifty(np.ones(self.problem.server.size, dtype=bool))
+        model = self._model(np.flatnonzero(thrifty), np.zeros(int(thrifty.sum())), goal)
+        return run(model, integer=False, seconds=self._left()).optimal
+
+    def _most(self, priority: int, present: int, goal: dict[int, int]) -> int:
+        """Largest number of servers of this priority beside those already promised."""
+        problem = self.problem
+        wanted = problem.priority[problem.server] <= priority
+        columns = np.flatnonzero(self._thrifty(wanted))
+        profit = -(problem.priority[problem.server[columns]] == priority).astype(float)
+        model = self._model(columns, profit, goal)
+        relaxed = run(model, integer=False, seconds=self._left())
+        most = present if not relaxed.optimal else math.floor(-relaxed.objective + 1e-6)
+        here = np.flatnonzero(problem.priority == priority)
+        got = int(np.count_nonzero(self.incumbent[here] != NONE)) if self._keeps(goal) else -1
+        if got < most:
+            answer = run(
+                model,
+                integer=True,
+                absolute_gap=1.0 - 1e-3,
+                nodes=self.effort.nodes,
+                seconds=self._left(),
+                begin=self._begin(columns) if got >= 0 else None,
+            )
+            found = self._accept(answer, columns)
+            if found is not None:
+                self.incumbent = found
+            if not answer.optimal:
+                most = min(most, math.floor(-answer.bound + 1e-6)) if math.isfinite(answer.bound) else most
+                self._unproved(answer)
+                got = int(np.count_nonzero(self.incumbent[here] != NONE))
+                self.proved = self.proved and got >= most
+                return got
+            most = round(-answer.objective)
+        return most
+
+    def _keeps(self, goal: dict[int, int]) -> bool:
+        served = self.incumbent != NONE
+        return all(np.count_nonzero(served & (self.problem.priority == p)) >= k for p, k in goal.items())
+
+    def _least_value(self, goal: dict[int, int]) -> float | None:
+        """Least value that serves as many; sets the incumbent, returns the bound, None where infeasible."""
+        problem = self.problem
+        columns = np.flatnonzero(self._useful())
+        model = self._model(columns, problem.value[columns], goal)
+        relaxed = run(model, integer=False, seconds=self._left())
+        if relaxed.infeasible:
+            return None
+        bound = relaxed.bound
+        if self.effort.columns is not None and relaxed.reduced_cost is not None and relaxed.x is not None:
+            chosen = self._least_reduced(columns, relaxed.reduced_cost, relaxed.x)
+            answer = self._integer(chosen, goal)
+            if answer is None and not self._keeps(goal):
+                answer = self._integer(columns, goal)
+        else:
+            answer = self._integer(columns, goal)
+            if answer is not None:
+                bound = max(bound, answer.bound)
+        if answer is None and not self._keeps(goal):
+            return None
+        return bound
+
+    def _integer(self, columns: IntArray, goal: dict[int, int]) -> Answer | None:
+        """Solve over some columns and keep the better of its point and the incumbent; None if it has none."""
+        problem = self.problem
+        model = self._model(columns, problem.value[columns], goal)
+        begin = self._begin(columns) if self._keeps(goal) else None
+        typical = float(problem.cost[self.incumbent[self.incumbent != NONE]].sum()) if begin is not None else 0.0
+        answer = run(
+            model,
+            integer=True,
+            absolute_gap=0.5 * self.effort.gap * typical,
+            relative_gap=0.0 if typical else 0.1 * self.effort.gap,
+            nodes=self.effort.nodes,
+            seconds=self._left(),
+            begin=begin,
+        )
+        found = self._accept(answer, columns)
+        if not answer.optimal:
+            self._unproved(answer)
+        if found is None:
+            return None
+        if not self._keeps(goal) or self._value(found) < self._value(self.incumbent):
+            self.incumbent = found
+        return answer
+
+    def _value(self, option: IntArray) -> float:
+        return float(self.problem.value[option[option != NONE]].sum())
+
+    def _useful(self) -> BoolArray:
+        """Options that no other of the same server beats in value and in every row."""
+        problem = self.problem
+        single = np.diff(problem.use_start) == 1
+        keep = np.ones(problem.server.size, dtype=bool)
+        row, amount = self._single_rows(single)
+        # options come in order of value: within (server, row), one is useful only if it takes less than all before
+        least: dict[tuple[int, int], float] = {}
+        for o in np.flatnonzero(single).tolist():
+            key = (int(problem.server[o]), int(row[o]))
+            if amount[o] >= least.get(key, math.inf):
+                keep[o] = False
+            else:
+                least[key] = float(amount[o])
+        return keep & self._possible()
+
+    def _possible(self) -> BoolArray:
+        """Options that fit on their own."""
+        problem = self.problem
+        over = self.amount > problem.limit[problem.use_row] + 1e-9
+        owner = np.repeat(np.arange(problem.server.size), np.diff(problem.use_start))
+        possible = np.ones(problem.server.size, dtype=bool)
+        possible[owner[over]] = False
+        return possible
+
+    def _thrifty(self, wanted: BoolArray) -> BoolArray:
+        """For counting, value does not matter: of each (server, row) the option that takes least."""
+        problem = self.problem
+        single = (np.diff(problem.use_start) == 1) & wanted
+        row, amount = self._single_rows(single)
+        at = np.flatnonzero(single)
+        order = at[np.lexsort((at, amount[at], row[at], problem.server[at]))]
+        first = np.ones(order.size, dtype=bool)
+        first[1:] = (problem.server[order][1:] != problem.server[order][:-1]) | (row[order][1:] != row[order][:-1])
+        keep = wanted & ~single
+        keep[order[first]] = True
+        return keep & self._possible()
+
+    def _single_rows(self, single: BoolArray) -> tuple[IntArray, FloatArray]:
+        row, amount = np.zeros(single.size, dtype=np.int64), np.zeros(single.size)
+        use = self.problem.use_start[:-1][single]
+        row[single], amount[single] = self.problem.use_row[use], self.amount[use]
+        return row, amount
+
+    def _least_reduced(self, columns: IntArray, reduced: FloatArray, x: FloatArray) -> IntArray:
+        """The few columns of each server that the relaxation uses or nearly uses, and the incumbent's."""
+        assert self.effort.columns is not None
+        server = self.problem.server[columns]
+        order = np.lexsort((columns, np.where(x > 1e-7, -1.0, reduced), server))
+        first = np.searchsorted(server[order], server[order], side="left")
+        keep = order[np.arange(order.size) - first < self.effort.columns]
+        chosen = np.zeros(self.problem.server.size, dtype=bool)
+        chosen[columns[keep]] = True
+        chosen[self.incumbent[self.incumbent != NONE]] = True
+        return np.flatnonzero(chosen)
+
+    def _model(self, columns: IntArray, cost: FloatArray, goal: dict[int, int]) -> Model:
+        """Each server at most once (exactly once where its whole priority is promised); rows; promises."""
+        problem = self.problem
+        server = problem.server[columns]
+        present, position = np.unique(server, return_inverse=True)
+        counts = {p: int(np.count_nonzero(self.has & (problem.priority == p))) for p in goal}
+        must = np.array([goal.get(int(p), -1) == counts.get(int(p), -2) for p in problem.priority[present]])
+        number = np.arange(columns.size)
+        blocks = [
+            (must.astype(float), np.ones(present.size), position, number, np.ones(columns.size)),
+        ]
+        uses = np.diff(problem.use_start)[columns]
+        owner = np.repeat(number, uses)
+        within = np.arange(uses.sum()) - np.repeat(np.cumsum(uses) - uses, uses)
+        use = problem.use_start[columns][owner] + within
+        blocks.append(
+            (
+                np.full(len(problem.rows), -INFINITY),
+                problem.limit.astype(float),
+                problem.use_row[use],
+                owner,
+                self.amount[use],
+            )
+        )
+        partial = [p for p, k in goal.items() if 0 < k < counts[p]]
+        for p in partial:
+            at = number[problem.priority[server] == p]
+            blocks.append((np.array([float(goal[p])]), np.array([INFINITY]), np.zeros_like(at), at, np.ones(at.size)))
+        if any(goal.get(int(p), -1) == counts.get(int(p), -2) for p in np.unique(problem.priority[self.has])):
+            # a server that must be served but has no column left makes the promise void
+            missing = self.has & ~np.isin(np.arange(len(problem.names)), present)
+            missing &= np.array([goal.get(int(p), -1) == counts.get(int(p), -2) for p in problem.priority])
+            if missing.any():
+                none = np.zeros(0, dtype=np.int64)
+                blocks.append((np.ones(1), np.full(1, INFINITY), none, none, np.zeros(0)))
+        return from_rows(np.asarray(cost, dtype=float), np.ones(columns.size), blocks)
+
+    def _begin(self, columns: IntArray) -> FloatArray:
+        return np.isin(columns, self.incumbent[self.incumbent != NONE]).astype(float)
+
+    def _accept(self, answer: Answer, columns: IntArray) -> IntArray | None:
+        """The answer as options, if it really fits: integers are integers only to a tolerance in HiGHS."""
+        if answer.x is None:
+            return None
+        problem = self.problem
+        taken = columns[answer.x > 0.5]
+        option = np.full(len(problem.names), NONE)
+        option[problem.server[taken]] = taken
+        total = np.zeros(len(problem.rows))
+        for o in taken.tolist():
+            for u in range(int(problem.use_start[o]), int(problem.use_start[o + 1])):
+                total[problem.use_row[u]] += self.amount[u]
+        fits = np.all(total <= problem.limit * (1 + 1e-12) + 1e-9) and taken.size == np.count_nonzero(option != NONE)
+        return option if fits else None
+
+    def _unproved(self, answer: Answer) -> None:
+        if answer.timed_out:
+            self.notes.append("stopped by the clock: the same input may give another plan")
+
+    def _left(self) -> float | None:
+        return None if math.isinf(self.deadline) else max(self.deadline - time.monotonic(), 0.1)
+
+    def _solution(self, bound: float) -> Solution:
+        problem = self.problem
+        served = self.incumbent != NONE
+        replicas = np.where(served, problem.replicas[np.where(served, self.incumbent, 0)], 0.0)
+        if not problem.server.size:
+            replicas = np.zeros(served.size)
+        solution = Solution("exact", self.incumbent, replicas, served, bound, False)
+        gap = value_of(problem, solution) - bound
+        proved = self.proved and gap <= PROOF * max(cost_of(problem, solution), 1e-12)
+        bound = min(bound, value_of(problem, solution))
+        return Solution("exact", self.incumbent, replicas, served, bound, proved, {}, tuple(dict.fromkeys(self.notes)))

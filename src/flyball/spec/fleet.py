@@ -1,0 +1,50 @@
+"""The fleet: everything that a plan is made from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from flyball.spec.accelerator import Accelerator
+from flyball.spec.profile import Profile
+from flyball.spec.server import Server
+from flyball.spec.service_class import ServiceClass
+from flyball.units import Seconds
+
+Generation = Literal["G1", "G2", "G3", "flyball"]
+SolverName = Literal["auto", "exact", "greedy", "unlimited"]
+SaturationPolicy = Literal["None", "PriorityExhaustive", "PriorityRoundRobin", "RoundRobin"]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to plan."""
+
+    solver: SolverName = "auto"
+    unlimited: bool = False
+    """Take no notice of capacity."""
+    heterogeneous: bool = False
+    """One server's load may be divided over several accelerators."""
+    delayed_best_effort: bool = False
+    """Best effort after all priorities instead of after each (greedy only)."""
+    saturation_policy: SaturationPolicy = "None"
+    """What to do with capacity that is left when a server cannot be served whole."""
+    hold_hours: float = 0.5
+    """Flyball's own objective: a switch is paid back over this long."""
+    cold_start: Seconds = 120.0
+    """How long a replica takes to become ready: old and new ones are paid side by side."""
+    note: str = ""
+    """What was asked for and is done otherwise."""
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything known at one instant."""
+
+    generation: Generation = "flyball"
+    accelerators: tuple[Accelerator, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    service_classes: tuple[ServiceClass, ...] = ()
+    servers: tuple[Server, ...] = ()
+    capacity: dict[str, int] = {}
+    """Cards by type; a type that is absent has none."""
+    settings: Settings = Settings()
