@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from flyball.queueing.percentiles import Metric
+from flyball.queueing.analysis import analyze
+from flyball.queueing.percentiles import Metric, quantiles
 from flyball.solve.candidates import BINDINGS, EXCLUSIONS, Candidates, at_load
 from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution
 from flyball.spec.fleet import Fleet
@@ -206,3 +207,58 @@ class Explainer:
             for row, amount in self.problem.per_replica(option)
             if amount * whole > self.free[row] + held[row] + SAME
         ]
+
+
+def options_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> list[tuple[Option, bool]]:
+    """Every candidate of a server in order of value, and whether it is (part of) what the server gets."""
+    s = [fleet.servers[i].name for i in sized.servers].index(server.server)
+    mine = np.flatnonzero((sized.server == s) & (sized.excluded == 0)).tolist()
+    names = [fleet.accelerators[int(sized.accelerator[p])].name for p in mine]
+    parts = server.mix or ((server.allocation,) if server.allocation else ())
+    chosen = {part.accelerator for part in parts}
+    options = [
+        Option(
+            name,
+            int(sized.replicas[p]),
+            int(sized.batch[p]),
+            float(sized.cost[p]),
+            float(sized.value[p]),
+            float(sized.itl[p]),
+            float(sized.ttft[p]),
+            float(sized.utilization[p]),
+            float(sized.max_rate[p]),
+            None if math.isnan(sized.watts[p]) else float(sized.watts[p]),
+            BINDINGS[int(sized.binding[p])],
+        )
+        for p, name in zip(mine, names, strict=True)
+    ]
+    options.sort(key=lambda o: (round(o.value, 9), o.accelerator))
+    return [(option, option.accelerator in chosen) for option in options]
+
+
+def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[str, dict[str, float]]:
+    """Mean, p50, p95 and p99 of the latencies of what a server gets; empty where it gets nothing or has no load."""
+    found = next(s for s in fleet.servers if s.name == server.server)
+    option = server.allocation
+    if option is None or not option.replicas or server.mix or found.load.arrival_rate <= 0:
+        return {}
+    s = [fleet.servers[i].name for i in sized.servers].index(server.server)
+    accelerators = [a.name for a in fleet.accelerators]
+    wanted = accelerators.index(option.accelerator)
+    at = np.flatnonzero((sized.server == s) & (sized.accelerator == wanted) & (sized.excluded == 0))
+    curve, queue = sized.pairs.curve(at), sized.pairs.queue_size(at)
+    rate = np.array([found.load.arrival_rate / option.replicas])
+    means = analyze(curve, queue, rate)
+    metrics: dict[Metric, float] = {
+        "ttft": float(means.ttft[0]),
+        "itl": float(means.itl[0]),
+        "wait": float(means.wait_time[0]),
+        "e2e": float(means.response_time[0]),
+    }
+    if fleet.generation == "G1":
+        metrics.pop("ttft")
+    return {
+        metric: {"mean": mean}
+        | {f"p{q * 100:g}": float(quantiles(curve, queue, rate, metric, q)[0]) for q in (0.5, 0.95, 0.99)}
+        for metric, mean in metrics.items()
+    }

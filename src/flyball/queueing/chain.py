@@ -26,7 +26,7 @@ CLOSED_FORM_LIMIT = 0.9995
 """Largest x = lambda slope for the closed form: beyond, 1 - x is a small difference of large numbers."""
 SHORT = 12
 """Up to this batch limit the recursion is as fast."""
-FLAT = 1e-7
+FLAT = 1e-5
 """Slope over intercept below which the negative binomial has degenerated to a Poisson law."""
 FAINT = 1e-12
 """Loads below this share of mu(1) are evaluated at it: nothing changes any more, and nothing overflows."""

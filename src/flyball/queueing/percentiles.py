@@ -153,7 +153,7 @@ def _quantiles(replicas: Replicas, rate: FloatArray, metric: Metric, quantile: f
     at_once = found[-1] >= needed
     result = np.where(at_once, value(seen + 1.0), value(n))
     if metric != "itl":
-        late = np.flatnonzero(~at_once)
+        late = np.flatnonzero(~at_once & ~np.isinf(state.waiting))
         if late.size:
             result[late] += _wait_quantile(replicas.take(late), state, p, late, (1.0 - quantile) * admitted[late])
     return np.where(np.isinf(state.waiting) & (metric != "itl"), np.inf, result)

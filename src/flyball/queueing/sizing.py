@@ -166,7 +166,7 @@ class _Search:
             won = np.flatnonzero(good)
             rate[active[won]], throughput[active[won]] = at_rate[won], through[won]
             which = ratios.argmax(axis=0)
-            at_top = good & (at_rate >= self.top[active])
+            at_top = good & (at_rate >= self.top[active] * (1.0 - TOLERANCE))
             binding[active] = np.where(at_top, STABILITY, which)
 
             low, low_g = np.where(good, point, low), np.where(good, g, low_g)

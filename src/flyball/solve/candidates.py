@@ -282,7 +282,8 @@ class _Pairs:
         a, b, c, d = (column(names) for names in columns)
         return a, b, c, d
 
-    def _curve(self, at: IntArray) -> Curve:
+    def curve(self, at: IntArray) -> Curve:
+        """The iteration of pairs that share one form of timing."""
         a, b, c, d = self._timing(at)
         n, L, m = self.batch[at], self.in_tokens[at], self.out_tokens[at]
         kind = type(self.fleet.profiles[int(self.profile[at[0]])].timing)
@@ -294,7 +295,8 @@ class _Pairs:
             return ChunkedCurve(n, a, b, c, L, m, np.full_like(n, DEFAULT_TOKENS_PER_ITERATION))
         return iteration_curve(a, b, c, d, L, m, n)
 
-    def _queue(self, at: IntArray) -> FloatArray:
+    def queue_size(self, at: IntArray) -> FloatArray:
+        """Requests that may wait at one replica of pairs."""
         if self.fleet.generation in ("G1", "G2"):
             return QUEUE_PER_BATCH * self.batch[at]
         default = math.inf if self.fleet.generation == "flyball" else 0.0
@@ -307,12 +309,12 @@ class _Pairs:
             self._sized(everyone[kinds[self.profile[everyone]] == kind])
 
     def _sized(self, at: IntArray) -> None:
-        curve, queue, generation = self._curve(at), self._queue(at), self.fleet.generation
+        curve, queue, generation = self.curve(at), self.queue_size(at), self.fleet.generation
         n = curve.max_batch_size
         provided = np.array([p.throughput if p else 0.0 for p in self.promises])[self.server[at]]
         highest = n / curve.residence_time(n) * (1.0 - EPSILON)
         highest = np.where((provided > 0) | (generation == "flyball"), SAFE_SHARE * highest, highest)
-        targets = self._targets(at)
+        targets = self.targets(at)
         sizing = size(curve, queue, targets, highest)
         capacity = sizing.rate if generation == "G1" else sizing.throughput
 
@@ -338,7 +340,7 @@ class _Pairs:
         self.replicas[where], self.binding[where] = replicas, binding
         self.max_rate[where] = capacity[good]
 
-    def _targets(self, at: IntArray) -> Targets:
+    def targets(self, at: IntArray) -> Targets:
         """Limits of the pairs' classes; quantile targets become one row per (metric, quantile)."""
         promises = [p.targets if p else () for p in self.promises]
         if self.fleet.generation == "G1":
@@ -384,7 +386,7 @@ class _Pairs:
             where = np.flatnonzero(kinds == kind)
             some = at[where]
             rate = self.rate[some] * share[where] / replicas[where]
-            metrics = analyze(self._curve(some), self._queue(some), rate)
+            metrics = analyze(self.curve(some), self.queue_size(some), rate)
             itl[where], utilization[where] = metrics.itl, metrics.utilization
             ttft[where] = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
         watts = self.units[at] * replicas * power(*(column[at] for column in self.power), utilization)

@@ -1,0 +1,1 @@
+"""Flyball: the governor for LLM inference fleets."""

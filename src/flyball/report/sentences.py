@@ -1,0 +1,151 @@
+"""Reasons in words: every decision its reason, every refusal its cause and the fix."""
+
+from __future__ import annotations
+
+import math
+
+from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
+from flyball.units import per_month, to_ms
+
+LIMITED_BY = {
+    "ttft": "the time to first token",
+    "itl": "the time between tokens",
+    "wait": "the wait",
+    "e2e": "the response time",
+    "throughput": "the throughput that its class provides",
+    "stability": "the rate at which its queue stays stable",
+    "min_replicas": "the least number of replicas",
+    "none": "nothing",
+}
+REASON = {
+    "cheapest": "the option of least cost",
+    "kept": "kept as it is: a cheaper option does not repay the switch",
+    "capacity": "the best option that capacity allows",
+    "mix": "its load divided over several accelerators",
+    "pinned": "its accelerator must be kept",
+    "no_load": "no load, and no replica is asked for",
+    "short": "only part of what it needs: capacity ran out",
+    "no_capacity": "could be served, but capacity ran out",
+    "out_of_reach": "no accelerator meets its targets, however little the load",
+    "no_profile": "no known accelerator has a profile of its model",
+    "no_target": "its class is not known, or promises nothing for its model",
+    "bad_load": "its load is negative",
+}
+FIX = {
+    "no_capacity": "Add cards, lower its priority's load, or set a saturation policy to give it what is left",
+    "short": "Add cards, or lower the load",
+    "out_of_reach": "Loosen the targets, or add a profile of a faster accelerator",
+    "no_profile": "Add a profile of the model for an accelerator of the fleet",
+    "no_target": "Add the model (or `*`) to the class, or correct the class's name",
+    "bad_load": "Correct arrival rate and tokens",
+    "pinned": "Let it change its accelerator, or add a profile for the one it has",
+}
+
+
+def duration(seconds: float) -> str:
+    """12 ms, 1.25 s; `never` where a queue grows without end."""
+    if math.isinf(seconds) or math.isnan(seconds):
+        return "never" if math.isinf(seconds) else "-"
+    if seconds >= 1.0:
+        return f"{seconds:.3g} s"
+    return f"{to_ms(seconds):.3g} ms"
+
+
+def money(dollars_per_hour: float) -> str:
+    """$1.23/h."""
+    return f"${dollars_per_hour:,.2f}/h"
+
+
+def monthly(dollars_per_hour: float) -> str:
+    """$898/month."""
+    return f"${per_month(dollars_per_hour):,.0f}/month"
+
+
+def what(option: Option) -> str:
+    """3 x H100, batch 64."""
+    if not option.replicas:
+        return "nothing"
+    return f"{option.replicas} x {option.accelerator}, batch {option.max_batch_size}"
+
+
+def short_of(shortage: Shortage) -> str:
+    """Which capacity an option lacks, and by how much."""
+    lacking = shortage.needed - shortage.free
+    return (
+        f"{shortage.accelerator} needs {shortage.needed:,.0f} {shortage.resource} cards, "
+        f"{max(shortage.free, 0):,.0f} are free: {lacking:,.0f} short"
+    )
+
+
+def excluded(exclusion: Exclusion) -> str:
+    """Why an accelerator is no candidate."""
+    name = exclusion.accelerator
+    if exclusion.reason == "out_of_reach":
+        if exclusion.statistic == "mean":
+            over = exclusion.best / exclusion.limit - 1.0 if exclusion.limit else math.inf
+            return (
+                f"{name}: {exclusion.metric} {duration(exclusion.best)} even when idle, target "
+                f"{duration(exclusion.limit)} ({over:.0%} over)"
+            )
+        return (
+            f"{name}: even when idle, {exclusion.metric} {exclusion.statistic} exceeds {duration(exclusion.limit)}"
+        )
+    return {
+        "not_current": f"{name}: not its present accelerator, which must be kept",
+        "unknown_accelerator": f"{name}: has a profile, but the fleet does not know it",
+        "not_learned": f"{name}: its profile is all zero (not learned yet)",
+        "kv_too_small": f"{name}: its KV cache does not hold one request",
+    }[exclusion.reason]
+
+
+def headline(server: ServerPlan) -> str:
+    """One sentence: what a server gets, and why."""
+    if server.allocation is None:
+        return f"{server.server}: not served; {REASON[server.reason]}."
+    if server.status == "idle":
+        return f"{server.server}: scaled to zero; {REASON[server.reason]}."
+    given = " + ".join(what(part) for part in server.mix) or what(server.allocation)
+    cost = sum(part.cost for part in server.mix) or server.allocation.cost
+    return f"{server.server}: {given} at {money(cost)}; {REASON[server.reason]}."
+
+
+def explanation(server: ServerPlan) -> list[str]:
+    """Everything that is known about one decision, a sentence each."""
+    lines = [headline(server)]
+    chosen = server.allocation
+    if chosen is not None and chosen.replicas:
+        lines.append(f"Its number of replicas is fixed by {LIMITED_BY[chosen.binding]}.")
+    if server.next_best is not None and chosen is not None:
+        other = server.next_best
+        change = f" ({other.cost / chosen.cost - 1.0:+.0%})" if chosen.cost else ""
+        lines.append(
+            f"Next best: {what(other)} at {money(other.cost)}{change}, "
+            f"ttft {duration(other.ttft)}, itl {duration(other.itl)}."
+        )
+    lines += [f"Short: {short_of(s)}." for s in server.shortages]
+    lines += [f"Not a candidate: {excluded(e)}." for e in server.exclusions]
+    if server.status in ("unserved", "best_effort") and server.reason in FIX:
+        lines.append(f"To mend it: {FIX[server.reason]}.")
+    return lines
+
+
+def summary(plan: Plan) -> list[str]:
+    """The plan as a whole: who is served, what it costs, how good it is."""
+    count = {status: sum(s.status == status for s in plan.servers) for status in ("served", "best_effort", "unserved")}
+    resting = sum(s.status == "idle" for s in plan.servers)
+    total = len(plan.servers)
+    lines = [
+        f"{count['served'] + resting} of {total} servers served"
+        + (f", {count['best_effort']} in part" if count["best_effort"] else "")
+        + (f", {count['unserved']} not at all" if count["unserved"] else "")
+        + (f" ({resting} without load)" if resting else "")
+        + f"; {money(plan.cost)}, {monthly(plan.cost)}"
+        + (f", about {plan.watts / 1000:,.1f} kW" if plan.watts else "")
+        + "."
+    ]
+    if plan.solver != "unlimited":
+        quality = "proved best" if plan.proved else f"at most {plan.gap:.2%} of its cost above the best"
+        if not math.isfinite(plan.gap):
+            quality = "not bounded"
+        lines.append(f"Solver {plan.solver}: {quality}" + (f"; {plan.seconds:.2f} s." if plan.seconds else "."))
+    return lines + [f"Note: {note}." for note in plan.notes]

@@ -1,0 +1,1 @@
+"""What listens: for now the report page, on loopback."""
