@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.queueing.analysis import analyze, highest_rate
+from flyball.queueing.analysis import analyze, highest_rate, lowest_rate
 from flyball.queueing.percentiles import QuantileTarget, quantiles
 from flyball.queueing.sizing import STABILITY, Targets, no_targets, size
 from tests.queueing.builders import chunked, lanes, straight
@@ -31,7 +31,7 @@ def test_rate_meets_mean_targets_and_is_the_largest(
     batch: int, alpha: float, beta: float, L: int, m: int, ttft: float, itl: float, queue: float
 ) -> None:
     curve = chunked(batch, alpha, beta, beta / 100, L, m)
-    idle = analyze(curve, lanes(queue), lanes(0.0))
+    idle = analyze(curve, lanes(queue), lowest_rate(curve))
     targets = Targets(ttft * idle.ttft, itl * idle.itl, NONE, NONE)
     found = size(curve, lanes(queue), targets)
     assert found.feasible[0]

@@ -150,10 +150,10 @@ def test_raw_queues(shared: Path, compared: Counter[str]) -> None:
         compared["raw queues"] += 3
 
 
-def prepare_raw(curve: LinearCurve, rates: FloatArray, queue: float):  # type: ignore[no-untyped-def]
-    from flyball.queueing.chain import Replicas, TableStates
+def prepare_raw(table: LinearCurve, rates: FloatArray, queue: float):  # type: ignore[no-untyped-def]
+    from flyball.queueing.chain import Replicas, ServiceRates, TableStates
 
-    return Replicas(curve, one(queue)[0], rates[-1:], TableStates(one(rates.size)[0], rates[:, None]))
+    return Replicas(table, one(queue)[0], rates[-1:], TableStates(one(rates.size)[0], ServiceRates(one(rates.size)[0], table.lines(), rates[:, None], rates.size)))
 
 
 def test_closed_form_and_recursion_agree_on_the_recorded_cases(compared: Counter[str]) -> None:

@@ -110,7 +110,7 @@ def _read(request: Request) -> Fleet:
     from flyball.wire import quantities
 
     targets = [
-        quantities.parse_target(metric, text, f"--{metric}")
+        quantities.parse_target(text, metric, f"--{metric}")
         for metric, text in request.targets.items()
         if text is not None
     ]

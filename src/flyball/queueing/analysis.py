@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flyball.queueing.arrays import FloatArray, take
-from flyball.queueing.chain import Replicas, Steady, has_closed_form, in_blocks, prepare, steady_state
+from flyball.queueing.arrays import FloatArray, IntArray
+from flyball.queueing.chain import CLOSED_FORM_LIMIT, Replicas, Steady, has_closed_form, in_blocks, steady_state
 from flyball.queueing.curves import Curve
 
-BLOCK = 8192
 EPSILON = 0.001
 """Loads are considered from EPSILON mu(1) to (1 - EPSILON) mu(N), as in the original."""
 
@@ -62,9 +61,8 @@ def analyze(curve: Curve, queue_size: FloatArray, rate: FloatArray) -> Metrics:
     """Metrics of (C,) replicas at (C,) arrival rates >= 0; rate 0 is the limit of an idle replica."""
     result = empty_metrics(rate.size)
     served = np.maximum(rate, 1e-9 * lowest_rate(curve))
-    closed = has_closed_form(curve) & (served * curve.slope < 0.9995)
-    for lanes, is_closed in in_blocks(curve, closed, BLOCK):
-        replicas = prepare(take(curve, lanes), queue_size[lanes], closed=is_closed)
+    closed = has_closed_form(curve) & (served * curve.slope < CLOSED_FORM_LIMIT)
+    for lanes, replicas in in_blocks(curve, queue_size, closed):
         part = metrics_of(replicas, steady_state(replicas, served[lanes]))
         store(result, lanes, part)
     idle = rate <= 0
@@ -74,7 +72,7 @@ def analyze(curve: Curve, queue_size: FloatArray, rate: FloatArray) -> Metrics:
     return result
 
 
-def store(into: Metrics, lanes: FloatArray, part: Metrics) -> None:
+def store(into: Metrics, lanes: IntArray, part: Metrics) -> None:
     """Write the metrics of some lanes to their places."""
     for name, value in vars(part).items():
         getattr(into, name)[lanes] = value

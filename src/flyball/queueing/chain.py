@@ -13,13 +13,14 @@ rho >= 1 fills a bounded waiting room, and makes an unbounded one wait for ever 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
-from flyball.queueing.curves import Curve
+from flyball.queueing.curves import Curve, Lines
 from flyball.queueing.negative_binomial import log_binomial, top_share
 
 CLOSED_FORM_LIMIT = 0.9995
@@ -32,8 +33,8 @@ FAINT = 1e-12
 """Loads below this share of mu(1) are evaluated at it: nothing changes any more, and nothing overflows."""
 STEPS_BETWEEN_RESCALES = 16
 NEGLIGIBLE = 1e-18
-TABLE_CELLS = 4_000_000
-"""Cells of one table of service rates (32 MB)."""
+BLOCK = 32_768
+TABLE_BLOCK = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +79,46 @@ class LineStates:
         return Below(top, mean)
 
 
+class ServiceRates:
+    """mu(1), mu(2), ... of (C,) lanes, row by row and only as far as they are asked for."""
+
+    def __init__(self, limit: FloatArray, lines: Lines, rows: FloatArray | None = None, known: int = 0) -> None:
+        self._limit, self._lines = limit, lines
+        self._rows = np.empty((32, limit.size)) if rows is None else rows
+        self._known = known
+
+    def take(self, lanes: IntArray) -> ServiceRates:
+        """The same over some of the lanes; what is known stays known."""
+        return ServiceRates(self._limit[lanes], self._lines.take(lanes), self._rows[: self._known, lanes], self._known)
+
+    def row(self, n: int) -> FloatArray:
+        """mu(n), (C,); a lane keeps mu(N) above its N."""
+        while self._known < n:
+            if self._known == len(self._rows):
+                longer = np.empty((max(2 * len(self._rows), 32), self._limit.size))
+                longer[: self._known] = self._rows[: self._known]
+                self._rows = longer
+            batch = np.minimum(self._limit, self._known + 1.0)
+            self._lines.advance(batch)
+            tau = self._lines.slope * batch
+            tau += self._lines.intercept
+            np.divide(batch, tau, out=self._rows[self._known])
+            self._known += 1
+        return self._rows[n - 1]
+
+
 @dataclass(frozen=True, eq=False)
 class TableStates:
-    """Any mu(n): sums over the states from below, in units of the present p(n).
+    """Any mu(n) that does not fall with n: sums over the states from below, in units of the present p(n).
 
     Lanes stand in descending order of N, so that at state n those with N >= n are the first ones.
     """
 
     max_batch_size: FloatArray
-    service_rate: FloatArray
-    """(N max, C): mu(1), mu(2), ..., which must not fall."""
+    service_rates: ServiceRates
 
     def take(self, lanes: IntArray) -> TableStates:
-        limit = self.max_batch_size[lanes]
-        return TableStates(limit, self.service_rate[: int(limit.max(initial=0)), lanes])
+        return TableStates(self.max_batch_size[lanes], self.service_rates.take(lanes))
 
     def below(self, rate: FloatArray, threshold: FloatArray | None = None) -> Below:
         """h, E and the distribution function at (T, C) thresholds, at (C,) rates.
@@ -101,16 +128,16 @@ class TableStates:
         limit = self.max_batch_size
         if not limit.size:
             return Below(rate, rate, threshold)
-        steps = 1.0 / np.maximum(rate, FAINT * self.service_rate[0])
+        steps = 1.0 / np.maximum(rate, FAINT * self.service_rates.row(1))
         unit, total, sums = np.ones_like(rate), np.ones_like(rate), np.zeros_like(rate)
         part = None if threshold is None else np.where(threshold >= 0, 1.0, 0.0)
         reached = limit.copy()
         factor = np.empty_like(rate)
-        counts = limit.size - np.searchsorted(limit[::-1], np.arange(limit[0] + 1.0), side="left")
+        counts = (limit.size - np.searchsorted(limit[::-1], np.arange(limit[0] + 1.0), side="left")).tolist()
         for n in range(1, int(limit[0]) + 1):
-            live = int(counts[n])
+            live = counts[n]
             f, t, s, u = factor[:live], total[:live], sums[:live], unit[:live]
-            np.multiply(self.service_rate[n - 1, :live], steps[:live], out=f)
+            np.multiply(self.service_rates.row(n)[:live], steps[:live], out=f)
             s += t
             s *= f
             t *= f
@@ -119,37 +146,18 @@ class TableStates:
                 part[:, :live] *= f
                 part[:, :live] += np.where(threshold[:, :live] >= n, u, 0.0)
             if n % STEPS_BETWEEN_RESCALES == 0:
+                falls = f.min() > 1.0
                 np.divide(1.0, t, out=f)
                 u *= f
                 s *= f
                 t[:] = 1.0
                 if part is not None:
                     part[:, :live] *= f
-                # probabilities that have become negligible and fall: nothing more is to come
-                if n * u.max() < NEGLIGIBLE and np.all(self.service_rate[n - 1, :live] * steps[:live] > 1.0):
+                if falls and n * u.max() < NEGLIGIBLE:  # nothing more is to come
                     reached[:live] = n
                     break
         share = np.where(reached == limit, unit / total, 0.0)
         return Below(share, reached - sums / total, None if part is None else part / total)
-
-
-def service_rates(curve: Curve) -> FloatArray:
-    """mu(n) for n = 1..N of (C,) lanes in descending order of N: (N max, C).
-
-    Above its own N a lane keeps mu(N). Each lane walks along the straight lines of its tau.
-    """
-    limit = curve.max_batch_size
-    table = np.empty((int(limit.max(initial=0)), limit.size))
-    lines = curve.lines()
-    row = np.empty_like(limit)
-    tau = np.empty_like(limit)
-    for n in range(1, len(table) + 1):
-        np.minimum(limit, n, out=row)
-        lines.advance(row)
-        np.multiply(lines.slope, row, out=tau)
-        tau += lines.intercept
-        np.divide(row, tau, out=table[n - 1])
-    return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,23 +191,29 @@ def prepare(curve: Curve, queue_size: FloatArray, *, closed: bool) -> Replicas:
         return Replicas(
             curve, queue_size, top_rate, LineStates(n, curve.intercept, curve.slope, log_binomial(r, n))
         )
-    return Replicas(curve, queue_size, top_rate, TableStates(n, service_rates(curve)))
+    return Replicas(curve, queue_size, top_rate, TableStates(n, ServiceRates(n, curve.lines())))
 
 
-def in_blocks(curve: Curve, closed: BoolArray, block_size: int) -> list[tuple[IntArray, bool]]:
-    """Lanes cut into blocks for the cache, closed ones first; the others in descending N, tables bounded."""
-    blocks: list[tuple[IntArray, bool]] = []
+def in_blocks(
+    curve: Curve, queue_size: FloatArray, closed: BoolArray, depth: FloatArray | None = None
+) -> Iterator[tuple[IntArray, Replicas]]:
+    """Lanes cut into blocks that fit the cache: (lanes, replicas) of each.
+
+    `depth` is about how many states of each lane will matter: lanes of like depth are kept together, since a
+    recursion goes as far as the deepest lane of its block.
+    """
     at = np.flatnonzero(closed)
     at = at[np.argsort(curve.max_batch_size[at], kind="stable")]
-    blocks += [(at[i : i + block_size], True) for i in range(0, at.size, block_size)]
+    for i in range(0, at.size, BLOCK):
+        lanes = at[i : i + BLOCK]
+        yield lanes, prepare(take(curve, lanes), queue_size[lanes], closed=True)
     at = np.flatnonzero(~closed)
-    at = at[np.argsort(-curve.max_batch_size[at], kind="stable")]
-    i = 0
-    while i < at.size:
-        width = max(1, min(block_size, TABLE_CELLS // int(curve.max_batch_size[at[i]])))
-        blocks.append((at[i : i + width], False))
-        i += width
-    return blocks
+    deep = curve.max_batch_size[at] if depth is None else np.minimum(depth, curve.max_batch_size)[at]
+    at = at[np.argsort(deep, kind="stable")]
+    for i in range(0, at.size, TABLE_BLOCK):
+        lanes = at[i : i + TABLE_BLOCK]
+        lanes = lanes[np.argsort(-curve.max_batch_size[lanes], kind="stable")]
+        yield lanes, prepare(take(curve, lanes), queue_size[lanes], closed=False)
 
 
 @dataclass(frozen=True, eq=False)

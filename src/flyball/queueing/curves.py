@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from flyball.queueing.arrays import BoolArray, FloatArray, take
+from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
 
 DEFAULT_TOKENS_PER_ITERATION = 8192.0
 
@@ -32,6 +32,9 @@ class Lines(Protocol):
 
     def advance(self, n: FloatArray) -> None:
         """Move on to the lines that hold at n, which must not fall."""
+
+    def take(self, lanes: IntArray) -> Lines:
+        """The same over some of the lanes."""
 
 
 class Curve(Protocol):
@@ -65,6 +68,9 @@ class OneLine:
 
     def advance(self, n: FloatArray) -> None:
         """It holds everywhere."""
+
+    def take(self, lanes: IntArray) -> OneLine:
+        return take(self, lanes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +225,6 @@ class ChunkedCurve:
     def _first_chunks(self) -> FloatArray:
         return self.chunks(np.ones_like(self.max_batch_size))
 
-    def last_batch(self, chunks: FloatArray) -> FloatArray:
-        """Largest n that fits the token budget with so many chunks."""
-        L, m = self.in_tokens, self.out_tokens
-        return np.floor((chunks + m) * (self.tokens_per_iteration - L / chunks) / (L + m))
-
     @cached_property
     def linear(self) -> BoolArray:
         return self._first_chunks == self.chunks(self.max_batch_size)
@@ -255,7 +256,13 @@ class ChunkedCurve:
         return (chunks + self.out_tokens) * self.alpha + n * (self._prefill_work(chunks) + self._decode_work)
 
     def lines(self) -> Lines:
-        return ChunkLines(self)
+        chunks = self._first_chunks
+        L, m = self.in_tokens, self.out_tokens
+        last = np.floor((chunks + m) * (self.tokens_per_iteration - L / chunks) / (L + m))
+        rise = 0.5 * self.gamma * L
+        return ChunkLines(
+            self.intercept.copy(), self.slope.copy(), chunks.copy(), last, self.alpha, rise, L, m, self.tokens_per_iteration
+        )
 
     def prefill_at(self, n: FloatArray) -> FloatArray:
         return self._parts(n, self.chunks(n))[0]
@@ -276,22 +283,30 @@ class ChunkedCurve:
         return prefill, itl, wait + prefill + itl
 
 
+@dataclass(eq=False)
 class ChunkLines:
     """The lines of a `ChunkedCurve`: one for each number of prefill chunks."""
 
-    def __init__(self, curve: ChunkedCurve) -> None:
-        self._curve = curve
-        self._chunks = curve.chunks(np.ones_like(curve.max_batch_size))
-        self._last = curve.last_batch(self._chunks)
-        self.intercept = curve.intercept.copy()
-        self.slope = curve.slope.copy()
+    intercept: FloatArray
+    slope: FloatArray
+    chunks: FloatArray
+    last: FloatArray
+    """Largest n of the present line."""
+    alpha: FloatArray
+    rise: FloatArray
+    """What one more chunk adds to the slope: it reads the prompt's KV again."""
+    in_tokens: FloatArray
+    out_tokens: FloatArray
+    tokens_per_iteration: FloatArray
+
+    def take(self, lanes: IntArray) -> ChunkLines:
+        return take(self, lanes)
 
     def advance(self, n: FloatArray) -> None:
-        curve = self._curve
-        while (behind := np.flatnonzero(self._last < n)).size:
-            part = take(curve, behind)
-            chunks = self._chunks[behind] + 1.0
-            self._chunks[behind] = chunks
-            self._last[behind] = part.last_batch(chunks)
-            self.intercept[behind] = (chunks + part.out_tokens) * part.alpha
-            self.slope[behind] += 0.5 * part.gamma * part.in_tokens  # what one more chunk reads again
+        while (behind := (self.last < n).nonzero()[0]).size:
+            k = self.chunks[behind] + 1.0
+            L, m = self.in_tokens[behind], self.out_tokens[behind]
+            self.chunks[behind] = k
+            self.last[behind] = np.floor((k + m) * (self.tokens_per_iteration[behind] - L / k) / (L + m))
+            self.intercept[behind] = (k + m) * self.alpha[behind]
+            self.slope[behind] += self.rise[behind]

@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from flyball.queueing.arrays import BoolArray, FloatArray, take
-from flyball.queueing.chain import Replicas, Steady, TableStates, in_blocks, prepare, steady_state
+from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
+from flyball.queueing.chain import Replicas, Steady, TableStates, in_blocks, steady_state
 from flyball.queueing.curves import Curve
 
 Metric = Literal["ttft", "itl", "wait", "e2e"]
@@ -123,10 +123,11 @@ def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Stea
         raise TypeError("distribution needs replicas with tables: prepare(..., closed=False)")
     state = steady_state(replicas, rate)
     n = states.max_batch_size
-    size = states.service_rate.shape[0]
+    size = int(n.max(initial=0))
     batch = np.arange(size + 1.0)[:, None]
     log_p = np.zeros((size + 1, n.size))
-    np.cumsum(np.log(rate / states.service_rate), axis=0, out=log_p[1:])
+    for k in range(1, size + 1):
+        log_p[k] = log_p[k - 1] + np.log(rate / states.service_rates.row(k))
     log_p = np.where(batch <= n, log_p, -np.inf)
     p = np.exp(log_p - log_p.max(axis=0))
     return p / p.sum(axis=0) * state.weight_below, state
@@ -135,8 +136,7 @@ def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Stea
 def quantiles(curve: Curve, queue_size: FloatArray, rate: FloatArray, metric: Metric, quantile: float) -> FloatArray:
     """The quantile of ttft, itl, wait or e2e of (C,) replicas at rates > 0, seconds; inf where unstable."""
     result = np.empty_like(rate)
-    for lanes, _ in in_blocks(curve, np.zeros(rate.size, dtype=bool), 1024):
-        part = prepare(take(curve, lanes), queue_size[lanes], closed=False)
+    for lanes, part in in_blocks(curve, queue_size, np.zeros(rate.size, dtype=bool)):
         result[lanes] = _quantiles(part, rate[lanes], metric, quantile)
     return result
 
@@ -160,7 +160,7 @@ def _quantiles(replicas: Replicas, rate: FloatArray, metric: Metric, quantile: f
 
 
 def _wait_quantile(
-    replicas: Replicas, state: Steady, p: FloatArray, lanes: FloatArray, remaining: FloatArray
+    replicas: Replicas, state: Steady, p: FloatArray, lanes: IntArray, remaining: FloatArray
 ) -> FloatArray:
     """Time at which `remaining` of the arrivals still wait."""
     rate, mu, queue = state.arrival_rate[lanes], replicas.service_rate, replicas.queue_size

@@ -12,13 +12,14 @@ A curve that is flat is no special case: g is then within the limit at both ends
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from flyball.queueing.analysis import BLOCK, EPSILON, lowest_rate
-from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
-from flyball.queueing.chain import Replicas, has_closed_form, in_blocks, prepare, steady_state
+from flyball.queueing.analysis import EPSILON, lowest_rate
+from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
+from flyball.queueing.chain import Replicas, has_closed_form, in_blocks, steady_state
 from flyball.queueing.curves import Curve
 from flyball.queueing.percentiles import Metric, QuantileTarget, exceedance, thresholds
 
@@ -78,8 +79,17 @@ class Sizing:
     """(T, C): metric / limit (for a quantile: exceedance / (1 - q)) of an almost idle replica."""
 
 
-def size(curve: Curve, queue_size: FloatArray, targets: Targets, highest: FloatArray | None = None) -> Sizing:
-    """Largest rates within targets, up to `highest` (default (1 - EPSILON) mu(N)); all (C,)."""
+def size(
+    curve: Curve,
+    queue_size: FloatArray,
+    targets: Targets,
+    highest: FloatArray | None = None,
+    then: Callable[[IntArray, Replicas, Sizing], None] | None = None,
+) -> Sizing:
+    """Largest rates within targets, up to `highest` (default (1 - EPSILON) mu(N)); all (C,).
+
+    `then(lanes, replicas, sizing)` is called after each block of lanes, for whoever goes on with them.
+    """
     n = curve.max_batch_size
     top = n / curve.residence_time(n) * (1.0 - EPSILON) if highest is None else highest
     bottom = np.minimum(lowest_rate(curve), top)
@@ -92,16 +102,46 @@ def size(curve: Curve, queue_size: FloatArray, targets: Targets, highest: FloatA
         np.zeros((len(targets.names), count)),
     )
     closed = has_closed_form(curve) & (not targets.quantiles)
-    for lanes, is_closed in in_blocks(curve, closed, BLOCK):
-        replicas = prepare(take(curve, lanes), queue_size[lanes], closed=is_closed)
-        _Search(replicas, targets.take(lanes), bottom[lanes], top[lanes]).into(result, lanes)
+    guessed = guess(curve, targets)
+    depth = expected_depth(curve, np.minimum(guessed, top))
+    for lanes, replicas in in_blocks(curve, queue_size, closed, depth):
+        search = _Search(replicas, targets.take(lanes), bottom[lanes], top[lanes], guessed[lanes])
+        search.into(result, lanes)
+        if then is not None:
+            then(lanes, replicas, result)
     return result
+
+
+def guess(curve: Curve, targets: Targets) -> FloatArray:
+    """Rate at which a mean target would be reached if there were neither batch limit nor wait, (C,) or inf."""
+    zero, one = np.zeros_like(curve.max_batch_size), np.ones_like(curve.max_batch_size)
+    straight = curve.intercept + curve.slope
+    _, itl0, ttft0 = curve.latencies(zero, straight, zero)
+    _, itl1, ttft1 = curve.latencies(one, straight + curve.slope, zero)
+    in_batch = np.full_like(zero, np.inf)
+    for limit, at0, at1 in ((targets.ttft, ttft0, ttft1), (targets.itl, itl0, itl1)):
+        rise = at1 - at0
+        reached = np.where(rise > 0, (limit - at0) / np.where(rise > 0, rise, 1.0), np.inf)
+        in_batch = np.minimum(in_batch, np.maximum(reached, 0.0))
+    # E[n] = o tau(1) / (1 - slope o): the mean of the whole negative binomial
+    finite = np.where(np.isfinite(in_batch), in_batch, 0.0)
+    return np.where(np.isfinite(in_batch), finite / (straight + curve.slope * finite), np.inf)
+
+
+def expected_depth(curve: Curve, rate: FloatArray) -> FloatArray:
+    """About how many states matter at a rate: the mean of the negative binomial and nine deviations."""
+    x = np.minimum(rate * curve.slope, 1.0 - 1e-9)
+    mean = rate * (curve.intercept + curve.slope) / (1.0 - x)
+    return mean + 9.0 * np.sqrt(mean / (1.0 - x)) + 32.0
 
 
 class _Search:
     """One block of lanes: the bracket, the last two points, and what was seen at the best one."""
 
-    def __init__(self, replicas: Replicas, targets: Targets, bottom: FloatArray, top: FloatArray) -> None:
+    def __init__(
+        self, replicas: Replicas, targets: Targets, bottom: FloatArray, top: FloatArray, guessed: FloatArray
+    ) -> None:
+        self.guessed = guessed
         self.replicas, self.targets = replicas, targets
         self.slope = replicas.curve.slope
         self.bottom, self.top = bottom, top
@@ -124,22 +164,6 @@ class _Search:
                 means += list(late / allowed)
         return np.stack(means), state.throughput
 
-    def guess(self) -> FloatArray:
-        """Rate at which a mean target would be reached if there were neither batch limit nor wait."""
-        curve, zero, one = self.replicas.curve, np.zeros_like(self.slope), np.ones_like(self.slope)
-        straight = curve.intercept + curve.slope
-        _, itl0, ttft0 = curve.latencies(zero, straight, zero)
-        _, itl1, ttft1 = curve.latencies(one, straight + curve.slope, zero)
-        in_batch = np.full_like(zero, np.inf)
-        for limit, at0, at1 in ((self.targets.ttft, ttft0, ttft1), (self.targets.itl, itl0, itl1)):
-            rise = at1 - at0
-            reached = np.where(rise > 0, (limit - at0) / np.where(rise > 0, rise, 1.0), np.inf)
-            in_batch = np.minimum(in_batch, np.maximum(reached, 0.0))
-        # E[n] = r o slope with r slope = tau(1)
-        with np.errstate(invalid="ignore"):
-            rate = in_batch / (straight + curve.slope * in_batch)
-        return np.where(np.isfinite(in_batch), rate, np.inf)
-
     def into(self, result: Sizing, lanes: IntArray) -> None:
         """Search, and write the block's results to their places."""
         light, throughput = self.ratios(None, self.bottom)  # cheap: nothing of weight is far up
@@ -155,7 +179,7 @@ class _Search:
         low, low_g = self.odds(active, self.bottom[active]), worst[active] - 1.0
         high, high_g = self.odds(active, self.top[active]), np.full(active.size, np.nan)
         before, before_g = low.copy(), low_g.copy()
-        point = np.clip(self.odds(active, np.minimum(self.guess()[active], self.top[active])), low, high)
+        point = np.clip(self.odds(active, np.minimum(self.guessed[active], self.top[active])), low, high)
         for evaluation in range(MAX_EVALUATIONS):
             if not active.size:
                 break

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flyball.physics.power import power
-from flyball.queueing.analysis import EPSILON, analyze
-from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
+from flyball.queueing.analysis import EPSILON, analyze, metrics_of
+from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
+from flyball.queueing.chain import Replicas, steady_state
 from flyball.queueing.curves import (
     DEFAULT_TOKENS_PER_ITERATION,
     ChunkedCurve,
@@ -29,7 +30,7 @@ from flyball.queueing.curves import (
     phase_curve,
 )
 from flyball.queueing.percentiles import Metric, QuantileTarget
-from flyball.queueing.sizing import MEAN_METRICS, STABILITY, Targets, size
+from flyball.queueing.sizing import MEAN_METRICS, STABILITY, Sizing, Targets, size
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Binding
@@ -315,30 +316,37 @@ class _Pairs:
         highest = n / curve.residence_time(n) * (1.0 - EPSILON)
         highest = np.where((provided > 0) | (generation == "flyball"), SAFE_SHARE * highest, highest)
         targets = self.targets(at)
-        sizing = size(curve, queue, targets, highest)
-        capacity = sizing.rate if generation == "G1" else sizing.throughput
+        offered = np.where(provided > 0, provided / self.out_tokens[at], self.rate[at])
 
+        def then(lanes: IntArray, replicas: Replicas, sizing: Sizing) -> None:
+            good = np.flatnonzero(sizing.feasible[lanes])
+            if not good.size:
+                return
+            chosen = lanes[good]
+            capacity = (sizing.rate if generation == "G1" else sizing.throughput)[chosen]
+            needed = np.ceil(offered[chosen] / capacity * (1.0 - CEIL_SLACK))
+            where = at[chosen]
+            count = np.maximum(np.maximum(needed, self.min_replicas[where]), 1.0)
+            some = replicas.take(good)
+            metrics = metrics_of(some, steady_state(some, offered[chosen] / count))
+            self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
+            self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft
+            self.replicas[where], self.max_rate[where] = count, capacity
+            binding = self._binding(targets, sizing.binding[chosen], provided[chosen])
+            self.binding[where] = np.where(count > needed, BINDINGS.index("min_replicas"), binding)
+
+        sizing = size(curve, queue, targets, highest, then)
         miss = np.flatnonzero(~sizing.feasible)
         self.excluded[at[miss]] = EXCLUSIONS.index("out_of_reach")
         if miss.size:
             self._record_misses(at[miss], targets, sizing.light[:, miss], miss)
 
-        good = np.flatnonzero(sizing.feasible)
-        where = at[good]
-        offered = np.where(provided > 0, provided / self.out_tokens[at], self.rate[at])[good]
-        needed = np.ceil(offered / capacity[good] * (1.0 - CEIL_SLACK))
-        replicas = np.maximum(np.maximum(needed, self.min_replicas[where]), 1.0)
+    def _binding(self, targets: Targets, binding: IntArray, provided: FloatArray) -> IntArray:
         names = [*targets.names, "stability"]
         code = np.array([BINDINGS.index(name) for name in names])  # type: ignore[arg-type]
-        binding = code[np.where(sizing.binding[good] == STABILITY, len(names) - 1, sizing.binding[good])]
-        binding = np.where((provided[good] > 0) & (binding == BINDINGS.index("stability")), 4, binding)
-        binding = np.where(replicas > needed, BINDINGS.index("min_replicas"), binding)
-        if good.size:
-            metrics = analyze(take(curve, good), queue[good], offered / replicas)
-            self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
-            self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft
-        self.replicas[where], self.binding[where] = replicas, binding
-        self.max_rate[where] = capacity[good]
+        code = code[np.where(binding == STABILITY, len(names) - 1, binding)]
+        by_class = (provided > 0) & (code == BINDINGS.index("stability"))
+        return np.where(by_class, BINDINGS.index("throughput"), code)
 
     def targets(self, at: IntArray) -> Targets:
         """Limits of the pairs' classes; quantile targets become one row per (metric, quantile)."""

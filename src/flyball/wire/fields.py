@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from flyball.wire.errors import WireError, child
+from flyball.wire.errors import SHOWN, WireError, child
 
 LONGEST_NAME = 512
 SHOWN_NAMES = 8
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def near_matches(word: str, known: Iterable[str]) -> str:
-    """Say which known names come near a word, or the first few of all; one sentence without full stop."""
+    """Say which known names come near a word, or the first few of all; ."""
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
     near = [folded[name] for name in difflib.get_close_matches(word[:LONGEST_NAME].casefold(), folded, n=3)]
     if near:
-        return f"Did you mean {' or '.join(near)}?"
+        return f"Near: {', '.join(near)}"
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     return f"Known: {', '.join(names[:SHOWN_NAMES])}{more}" if names else "None is known here"
 
@@ -38,8 +38,9 @@ class Fields:
             raise WireError(where, f"allowed is an object with {', '.join(known)}", path=path, value=value)
         for key in value:
             if key not in known:
-                mend = near_matches(str(key), known)
-                raise WireError(where, "there is no such field", path=child(path, str(key)), mend=mend)
+                name = str(key)[:SHOWN]
+                mend = near_matches(name, known)
+                raise WireError(where, "there is no such field", path=child(path, name), mend=mend)
         self.values, self.where, self.path = value, where, path
 
     def read(
@@ -49,6 +50,7 @@ class Fields:
         default: T | msgspec.UnsetType = msgspec.UNSET,
         **options: object,
     ) -> T:
+        """The value of a field, or the default; without one, WireError where the field is missing."""
         if key in self.values:
             return parse(self.values[key], self.where, child(self.path, key), **options)
         if isinstance(default, msgspec.UnsetType):
@@ -74,6 +76,7 @@ class Fields:
 
 
 def parse_list(value: object, where: str, path: str) -> list[object]:
+    """Read a list. Or WireError."""
     if not isinstance(value, list):
         raise WireError(
             where, "allowed is a list", path=path, value=value, mend="Begin its items with a dash"
@@ -82,6 +85,7 @@ def parse_list(value: object, where: str, path: str) -> list[object]:
 
 
 def parse_text(value: object, where: str, path: str) -> str:
+    """Read text that is not empty and not longer than a name may be. Or WireError."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
         allowed = f"allowed is text of 1 to {LONGEST_NAME} characters"
         raise WireError(where, allowed, path=path, value=value, mend="Put quotes around it")
@@ -89,16 +93,22 @@ def parse_text(value: object, where: str, path: str) -> str:
 
 
 def parse_flag(value: object, where: str, path: str) -> bool:
+    """Read true or false. Or WireError."""
     if not isinstance(value, bool):
         raise WireError(where, "allowed is true or false", path=path, value=value)
     return value
 
 
 def parse_name(value: object, where: str, path: str, *, known: Iterable[str], what: str) -> str:
-    """A reference: text that is one of the known names."""
+    """Read text that is one of the known names; `what` says in messages what they name. Or WireError."""
     name = parse_text(value, where, path)
     if name not in known:
         raise WireError(
             where, f"there is no such {what}", path=path, value=value, mend=near_matches(name, known)
         )
     return name
+
+
+def given(document: dict[str, object]) -> dict[str, object]:
+    """Without what is 0, empty or none, where that is what leaving out means."""
+    return {key: value for key, value in document.items() if value}

@@ -1,8 +1,8 @@
-"""The shapes of Inferno's documents, all three generations in one: fields, types, bounds.
+"""The shapes of Inferno's documents, its three generations in one: fields, types, bounds.
 
-Fields are written here as Inferno writes them, in lower case and without their capitals (`Go` matches
-names whatever their case). What is absent has Go's zero value, except where the reader has to know
-that it is absent. Units are Inferno's: ms, requests per minute, cents per hour.
+`acc_count` here is `accCount` there; the reader puts every name into lower case first, because Go takes
+names whatever their case. What is absent has Go's zero value, or None where the reader must know that
+it is absent. Units are Inferno's: ms, requests per minute, cents per hour.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=-1e9, le=1e9)]
-"""May be negative: the plan then says which server has no load that can be served."""
+"""May be negative, as tokens may: the plan then says which server has a load that cannot be served."""
 Tokens = Annotated[float, Meta(ge=-10_000_000, le=10_000_000)]
 Whole = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Units = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Batch = Annotated[int, Meta(ge=0, le=65_536)]
 Length = Annotated[int, Meta(ge=0, le=10_000_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -28,43 +29,124 @@ Reference = Annotated[str, Meta(max_length=512)]
 UNITS = {
     "arrivalrate": "requests per minute",
     "throughput": "requests per minute",
-    "avgintokens": "tokens per request",
-    "avgouttokens": "tokens per request",
-    "avglength": "tokens per request",
-    "attokens": "tokens per request",
-    "slo-itl": "milliseconds, 0 for no limit",
-    "slo-ttft": "milliseconds, 0 for no limit",
-    "slo-ttw": "milliseconds, 0 for no limit",
+    **dict.fromkeys(("avgintokens", "avgouttokens", "avglength", "attokens"), "tokens per request"),
+    **dict.fromkeys(("slo-itl", "slo-ttft", "slo-ttw"), "milliseconds, 0 for no limit"),
     "slo-tps": "tokens per second, 0 for no limit",
-    "itlaverage": "milliseconds",
-    "ttftaverage": "milliseconds",
-    "waitaverage": "milliseconds",
-    "alpha": "milliseconds",
-    "beta": "milliseconds",
-    "gamma": "milliseconds",
-    "delta": "milliseconds",
+    **dict.fromkeys(("itlaverage", "ttftaverage", "waitaverage"), "milliseconds"),
+    **dict.fromkeys(("alpha", "beta", "gamma", "delta"), "milliseconds"),
     "cost": "cents per hour",
-    "idle": "watts",
-    "full": "watts",
-    "midpower": "watts",
+    **dict.fromkeys(("idle", "full", "midpower"), "watts"),
     "midutil": "a share from 0 to 1",
 }
 """By field in lower case, for messages."""
 
 
-class PowerShape(msgspec.Struct, rename="lower"):
+class _Shape(msgspec.Struct, rename=lambda name: name.replace("_", ""), gc=False):
+    pass
+
+
+class PowerShape(_Shape):
     idle: Amount = 0.0
     full: Amount = 0.0
-    midPower: Amount | None = None  # noqa: N815
-    midUtil: Share | None = None  # noqa: N815
+    mid_power: Amount | None = None
+    mid_util: Share | None = None
 
 
-class AcceleratorShape(msgspec.Struct, rename="lower"):
+class AcceleratorShape(_Shape):
     name: Name
     type: Reference = ""
-    multiplicity: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1
-    """Go has 0 here when it is absent, which makes the accelerator free of capacity; the CRD says 1."""
-    memSize: Amount = 0.0  # noqa: N815
-    memBW: Amount = 0.0  # noqa: N815
+    multiplicity: Units = 1
+    """Absent, Go has 0 here, which makes the accelerator free of capacity; the Kubernetes kind says 1."""
+    mem_size: Amount = 0.0
+    mem_bw: Amount = 0.0
     power: PowerShape | None = None
     cost: Amount = 0.0
+
+
+class DecodeShape(_Shape):
+    alpha: Amount = 0.0
+    beta: Amount = 0.0
+
+
+class PrefillShape(_Shape):
+    gamma: Amount = 0.0
+    delta: Amount = 0.0
+
+
+class PerfShape(_Shape):
+    alpha: Amount = 0.0
+    beta: Amount = 0.0
+    gamma: Amount = 0.0
+
+
+class ProfileShape(_Shape):
+    name: Name
+    acc: Name
+    acc_count: Whole = 0
+    max_batch_size: Batch = 0
+    at_tokens: Length = 0
+    alpha: Amount | None = None
+    beta: Amount | None = None
+    decode_parms: DecodeShape | None = None
+    prefill_parms: PrefillShape | None = None
+    perf_parms: PerfShape | None = None
+
+
+class TargetShape(_Shape):
+    model: Name
+    itl: Amount = field(default=0.0, name="slo-itl")
+    ttft: Amount = field(default=0.0, name="slo-ttft")
+    wait: Amount = field(default=0.0, name="slo-ttw")
+    throughput: Amount = field(default=0.0, name="slo-tps")
+
+
+class ClassShape(_Shape):
+    name: Name
+    priority: Whole = 0
+    model_targets: list[TargetShape] = []
+
+
+class LoadShape(_Shape):
+    arrival_rate: Rate = 0.0
+    throughput: Number = 0.0
+    avg_in_tokens: Tokens = 0.0
+    avg_out_tokens: Tokens = 0.0
+    avg_length: Tokens = 0.0
+    arrival_cov: Number = 0.0
+    service_cov: Number = 0.0
+
+
+class AllocationShape(_Shape):
+    accelerator: Reference = ""
+    num_replicas: Count = 0
+    max_batch: Batch = 0
+    cost: Amount = 0.0
+    itl_average: Number = 0.0
+    ttft_average: Number = 0.0
+    wait_average: Number = 0.0
+    load: LoadShape | None = None
+
+
+class ServerShape(_Shape):
+    name: Name
+    model: Reference = ""
+    service_class: Reference = field(default="", name="class")
+    keep_accelerator: bool = False
+    min_num_replicas: Count = 0
+    max_batch_size: Batch = 0
+    max_queue_size: Count = 0
+    current_alloc: AllocationShape | None = None
+
+
+class CapacityShape(_Shape):
+    type: Name
+    count: Count = 0
+
+
+class OptimizerShape(_Shape):
+    unlimited: bool = False
+    heterogeneous: bool = False
+    milp_solver: bool = False
+    use_cplex: bool = False
+    delayed_best_effort: bool = False
+    saturation_policy: str = ""

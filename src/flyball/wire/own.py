@@ -16,13 +16,22 @@ from typing import cast, get_args
 
 import msgspec
 
-from flyball.spec.accelerator import Accelerator, PowerCurve
+from flyball.spec.accelerator import Accelerator
 from flyball.spec.fleet import Fleet, SaturationPolicy, Settings, SolverName
-from flyball.spec.profile import ChunkedTiming, FlatTiming, IterationTiming, PhaseTiming, Profile, Timing
 from flyball.spec.server import NO_ALLOCATION, Allocation, Load, Server
 from flyball.spec.service_class import Metric, ModelTargets, ServiceClass, Target
+from flyball.wire.catalogue import (
+    API_VERSION,
+    HARDWARE,
+    MAX_BATCH,
+    Catalogue,
+    accelerator_document,
+    check_head,
+    profile_document,
+    read_hardware,
+)
 from flyball.wire.errors import WireError, child
-from flyball.wire.fields import Fields, parse_flag, parse_name, parse_text
+from flyball.wire.fields import Fields, given, parse_flag, parse_name, parse_text
 from flyball.wire.quantities import (
     format_duration,
     format_rate,
@@ -36,28 +45,9 @@ from flyball.wire.quantities import (
     parse_tokens,
 )
 
-API_VERSION = "flyball/v1"
-MAX_BATCH = 65_536
 EVERY_MODEL = "*"
 
 _METRICS: tuple[Metric, ...] = get_args(Metric)
-_TIMINGS: dict[str, type[Timing]] = {
-    "iteration": IterationTiming,
-    "flat": FlatTiming,
-    "phase": PhaseTiming,
-    "chunked": ChunkedTiming,
-}
-_HARDWARE = ("apiVersion", "kind", "accelerators", "profiles")
-
-
-class Catalogue(msgspec.Struct, frozen=True):
-    """Accelerators and profiles that a fleet document may take by the catalogue's name."""
-
-    name: str
-    accelerators: tuple[Accelerator, ...] = ()
-    profiles: tuple[Profile, ...] = ()
-    priced: str = ""
-    """When the prices were looked up: they are for planning, a document overrides them."""
 
 
 def is_own(doc: object) -> bool:
@@ -67,9 +57,9 @@ def is_own(doc: object) -> bool:
 
 def fleet_from_own(doc: object, where: str, catalogue: Catalogue | None = None) -> Fleet:
     """Read a `kind: Fleet` document; `catalogue` is there for documents that ask for it. Or WireError."""
-    fields = Fields(doc, where, "", (*_HARDWARE, "catalogue", "classes", "capacity", "servers", "settings"))
-    _check_head(fields, "Fleet")
-    accelerators, profiles = _hardware(fields, _asked_for(fields, catalogue))
+    fields = Fields(doc, where, "", (*HARDWARE, "catalogue", "classes", "capacity", "servers", "settings"))
+    check_head(fields, "Fleet")
+    accelerators, profiles = read_hardware(fields, _asked_for(fields, catalogue))
     models = {p.model for p in profiles}
     classes = fields.each("classes", _service_class, lambda c: c.name, models=models)
     capacity = fields.read("capacity", _capacity, None, types={a.type for a in accelerators})
@@ -90,19 +80,6 @@ def fleet_from_own(doc: object, where: str, catalogue: Catalogue | None = None) 
     )
 
 
-def catalogue_from_own(doc: object, where: str) -> Catalogue:
-    """Read a `kind: Catalogue` document: accelerators and profiles, as in a fleet. Or WireError."""
-    fields = Fields(doc, where, "", (*_HARDWARE, "name", "priced"))
-    _check_head(fields, "Catalogue")
-    name, priced = fields.read("name", parse_text), fields.read("priced", parse_text, "")
-    return Catalogue(name, *_hardware(fields, Catalogue(name)), priced)
-
-
-def _check_head(fields: Fields, kind: str) -> None:
-    fields.read("kind", parse_name, known=(kind,), what="kind here")
-    fields.read("apiVersion", parse_name, API_VERSION, known=(API_VERSION,), what="version")
-
-
 def _asked_for(fields: Fields, catalogue: Catalogue | None) -> Catalogue:
     if "catalogue" not in fields.values:
         return Catalogue("")
@@ -116,64 +93,6 @@ def _asked_for(fields: Fields, catalogue: Catalogue | None) -> Catalogue:
         )
     fields.read("catalogue", parse_name, known=(catalogue.name,), what="catalogue")
     return catalogue
-
-
-def _hardware(fields: Fields, base: Catalogue) -> tuple[tuple[Accelerator, ...], tuple[Profile, ...]]:
-    accelerators = {a.name: a for a in base.accelerators}
-    own = fields.each("accelerators", _accelerator, lambda a: a.name, base=accelerators)
-    accelerators |= {a.name: a for a in own}
-    profiles = {(p.model, p.accelerator): p for p in base.profiles}
-    given = fields.each("profiles", _profile, lambda p: f"{p.model} on {p.accelerator}", known=accelerators)
-    profiles |= {(p.model, p.accelerator): p for p in given}
-    return tuple(accelerators.values()), tuple(profiles.values())
-
-
-def _accelerator(value: object, where: str, path: str, *, base: Mapping[str, Accelerator]) -> Accelerator:
-    fields = Fields(value, where, path, ("name", "type", "cards", "price", "memory", "bandwidth", "power"))
-    name = fields.read("name", parse_text)
-    default = base.get(name, Accelerator(name, type=name))
-    return Accelerator(
-        name=name,
-        type=fields.read("type", parse_text, default.type),
-        multiplicity=fields.read("cards", parse_count, default.multiplicity, low=1),
-        cost=fields.read("price", parse_number, default.cost, what="dollars per hour of one unit"),
-        memory_gb=fields.read("memory", parse_number, default.memory_gb, what="GB of one unit"),
-        bandwidth_gbs=fields.read("bandwidth", parse_number, default.bandwidth_gbs, what="GB/s of one unit"),
-        power=fields.read("power", _power, default.power),
-    )
-
-
-def _power(value: object, where: str, path: str) -> PowerCurve:
-    fields = Fields(value, where, path, ("idle", "mid", "midAt", "full"))
-    idle, mid, full = (
-        fields.read(key, parse_number, what="watts of one unit") for key in ("idle", "mid", "full")
-    )
-    share = fields.read("midAt", parse_number, PowerCurve().mid_util, high=1.0, what="a utilization")
-    return PowerCurve(idle=idle, full=full, mid_power=mid, mid_util=share)
-
-
-def _profile(value: object, where: str, path: str, *, known: Mapping[str, Accelerator]) -> Profile:
-    kinds = sorted({name for kind in _TIMINGS.values() for name in kind.__struct_fields__})
-    common = ("model", "accelerator", "units", "maxBatch", "atTokens", "kvTokens", "source", "timing")
-    fields = Fields(value, where, path, (*common, *kinds))
-    timing = fields.read("timing", parse_name, "iteration", known=_TIMINGS, what="timing")
-    form = _TIMINGS[timing]
-    parameters = {p: fields.read(p, parse_duration, positive=p == "alpha") for p in form.__struct_fields__}
-    for key in kinds:
-        if key in fields.values and key not in parameters:
-            problem = f"the {timing} timing has {', '.join(parameters)}"
-            mend = f"Leave {key} out, or say timing: {' or '.join(_TIMINGS)}"
-            raise WireError(where, problem, path=child(path, key), value=fields.values[key], mend=mend)
-    return Profile(
-        model=fields.read("model", parse_text),
-        accelerator=fields.read("accelerator", parse_name, known=known, what="accelerator"),
-        timing=form(**parameters),
-        accelerator_count=fields.read("units", parse_count, 1, low=1),
-        max_batch_size=fields.read("maxBatch", parse_count, 256, low=1, high=MAX_BATCH),
-        at_tokens=fields.read("atTokens", parse_count, 0),
-        kv_tokens=fields.read("kvTokens", parse_count, 0),
-        source=fields.read("source", parse_text, ""),
-    )
 
 
 def _service_class(value: object, where: str, path: str, *, models: set[str]) -> ServiceClass:
@@ -335,8 +254,8 @@ def own_document(fleet: Fleet) -> dict[str, object]:
     document: dict[str, object] = {
         "apiVersion": API_VERSION,
         "kind": "Fleet",
-        "accelerators": [_accelerator_document(a) for a in fleet.accelerators],
-        "profiles": [_profile_document(p) for p in fleet.profiles],
+        "accelerators": [accelerator_document(a) for a in fleet.accelerators],
+        "profiles": [profile_document(p) for p in fleet.profiles],
         "classes": [_class_document(c) for c in fleet.service_classes],
         "servers": [_server_document(s) for s in fleet.servers],
         "settings": _settings_document(fleet),
@@ -344,49 +263,6 @@ def own_document(fleet: Fleet) -> dict[str, object]:
     if fleet.capacity or not fleet.settings.unlimited:
         document["capacity"] = dict(fleet.capacity)
     return document
-
-
-def _given(document: dict[str, object]) -> dict[str, object]:
-    """Without what is 0, empty or none, where that is what leaving out means."""
-    return {key: value for key, value in document.items() if value}
-
-
-def _accelerator_document(accelerator: Accelerator) -> dict[str, object]:
-    curve = accelerator.power
-    watts = curve and {
-        "idle": curve.idle,
-        "mid": curve.mid_power,
-        "midAt": curve.mid_util,
-        "full": curve.full,
-    }
-    return _given(
-        {
-            "name": accelerator.name,
-            "type": accelerator.type,
-            "cards": accelerator.multiplicity,
-            "price": accelerator.cost,
-            "memory": accelerator.memory_gb,
-            "bandwidth": accelerator.bandwidth_gbs,
-            "power": watts,
-        }
-    )
-
-
-def _profile_document(profile: Profile) -> dict[str, object]:
-    timing = next(name for name, form in _TIMINGS.items() if isinstance(profile.timing, form))
-    return _given(
-        {
-            "model": profile.model,
-            "accelerator": profile.accelerator,
-            "units": profile.accelerator_count,
-            "timing": timing,
-            **{key: format_duration(value) for key, value in msgspec.structs.asdict(profile.timing).items()},
-            "maxBatch": profile.max_batch_size,
-            "atTokens": profile.at_tokens,
-            "kvTokens": profile.kv_tokens,
-            "source": profile.source,
-        }
-    )
 
 
 def _class_document(service_class: ServiceClass) -> dict[str, object]:
@@ -417,7 +293,7 @@ def _promise_document(promise: ModelTargets, base: ModelTargets) -> dict[str, ob
 
 def _server_document(server: Server) -> dict[str, object]:
     load, current = server.load, server.current
-    document = _given(
+    document = given(
         {
             "name": server.name,
             "model": server.model,
@@ -454,7 +330,7 @@ def _settings_document(fleet: Fleet) -> dict[str, object]:
         "saturation": settings.saturation_policy,
         "holdHours": settings.hold_hours,
         "coldStart": format_duration(settings.cold_start),
-    } | _given(
+    } | given(
         {
             "unlimited": settings.unlimited and bool(fleet.capacity),
             "heterogeneous": settings.heterogeneous,

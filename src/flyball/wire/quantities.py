@@ -170,7 +170,7 @@ def _times(value: object, allowed: str, where: str, path: str) -> Decimal:
     number, unit = _split(value, allowed, where, path)
     if unit not in _TIMES:
         raise WireError(
-            where, f"allowed is {allowed}", path=path, value=value, mend="k is 1,000, M is 1,000,000"
+            where, f"allowed is {allowed}", path=path, value=value, mend="k: thousand, M: million"
         )
     return number * _TIMES[unit]
 
@@ -178,9 +178,10 @@ def _times(value: object, allowed: str, where: str, path: str) -> Decimal:
 def _bounded(
     number: Decimal, low: float, high: float, allowed: str, value: object, where: str, path: str
 ) -> float:
-    if not low <= number <= high:
+    result = float(number)
+    if not low <= result <= high:
         raise WireError(where, f"allowed is {allowed}", path=path, value=value)
-    return float(number)
+    return result
 
 
 def _plain(number: Decimal) -> str:

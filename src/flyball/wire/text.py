@@ -51,6 +51,20 @@ def decode(data: bytes, where: str, size_limit: int = SIZE_LIMIT) -> object:
     return value
 
 
+def encode_yaml(document: object) -> str:
+    """YAML of a plain object, which `decode` reads back to the same."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Puts quotes around text that this module, but not YAML 1.1, would read as a number."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(_DECIMAL.pattern + r"\Z"), list("-+.0123456789")
+)
+
+
 def _decode_yaml(data: bytes, where: str, json_problem: str) -> object:
     try:
         return _Builder(where).build(yaml.parse(data, Loader=yaml.CSafeLoader))

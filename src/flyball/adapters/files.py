@@ -1,0 +1,56 @@
+"""Fleets from files: a directory, one file, or standard input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from flyball.spec.fleet import Fleet
+from flyball.wire.catalogue import Catalogue
+from flyball.wire.errors import WireError
+from flyball.wire.read import fleet_from
+from flyball.wire.text import SIZE_LIMIT, decode
+
+STANDARD_INPUT = Path("-")
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def read_fleet(path: Path, catalogue: Catalogue | None = None) -> Fleet:
+    """Read a directory of documents, one file, or `-`, standard input; whatever goes wrong is a WireError."""
+    if path == STANDARD_INPUT:
+        return fleet_from({"standard input": _read(sys.stdin.buffer, "standard input")}, catalogue)
+    where = str(path)
+    try:
+        if not path.is_dir():
+            return fleet_from({where: _read_file(path, where)}, catalogue)
+        files = sorted(
+            f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
+        )
+        if not files:
+            mend = "Give a directory with Inferno's files or a Flyball fleet"
+            raise WireError(where, f"no file in it ends in {', '.join(SUFFIXES)}", mend=mend)
+        return fleet_from({str(file): _read_file(file, str(file)) for file in files}, catalogue)
+    except OSError as error:
+        raise _unreadable(where, error) from None
+
+
+def _read_file(path: Path, where: str) -> object:
+    try:
+        with path.open("rb") as file:
+            return _read(file, where)
+    except FileNotFoundError:
+        raise WireError(where, "there is no such file or directory", mend="Correct the path") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, WireError):
+            raise
+        raise _unreadable(where, error) from None
+
+
+def _read(file: BinaryIO, where: str) -> object:
+    return decode(file.read(SIZE_LIMIT + 1), where)
+
+
+def _unreadable(where: str, error: Exception) -> WireError:
+    problem = getattr(error, "strerror", None) or str(error)
+    return WireError(where, f"cannot be read ({problem})", mend="Give a file that this user may read")
