@@ -75,7 +75,7 @@ def test_a_broken_file_in_a_directory_is_named(tmp_path):
 def test_flyballs_own_form_is_known_by_its_kind():
     assert fleet_from({"fleet.yaml": OWN, "scenario.yaml": {"kind": "Scenario"}}).generation == "flyball"
     assert fleet_from({"again.yaml": own_document(fleet_from({"fleet.yaml": OWN}))}).generation == "flyball"
-    with pytest.raises(WireError, match=r"server-data\.json beside it is a fleet too"):
+    with pytest.raises(WireError, match=r"accelerator-data\.json beside it is a fleet too"):
         fleet_from({"fleet.yaml": OWN, **files_of(G3)})
     with pytest.raises(WireError, match=r"b\.yaml beside it is a fleet too"):
         fleet_from({"a.yaml": OWN, "b.yaml": OWN})

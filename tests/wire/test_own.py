@@ -289,13 +289,34 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=9,
 )
-PLACES = """
-    kind accelerators accelerators/0 accelerators/0/name accelerators/0/power accelerators/1/cards
-    profiles profiles/0 profiles/0/alpha profiles/1/model profiles/1/timing
-    classes classes/0 classes/0/targets classes/0/targets/itl classes/0/models classes/1/priority
-    capacity capacity/H100 settings
-    servers servers/0 servers/0/rate servers/0/queue servers/1/current servers/1/class
-""".split()
+PLACES = [
+    "kind",
+    "accelerators",
+    "accelerators/0",
+    "accelerators/0/name",
+    "accelerators/0/power",
+    "accelerators/1/cards",
+    "profiles",
+    "profiles/0",
+    "profiles/0/alpha",
+    "profiles/1/model",
+    "profiles/1/timing",
+    "classes",
+    "classes/0",
+    "classes/0/targets",
+    "classes/0/targets/itl",
+    "classes/0/models",
+    "classes/1/priority",
+    "capacity",
+    "capacity/H100",
+    "settings",
+    "servers",
+    "servers/0",
+    "servers/0/rate",
+    "servers/0/queue",
+    "servers/1/current",
+    "servers/1/class",
+]
 
 
 @given(st.sampled_from(PLACES), JSON)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from msgspec.structs import replace
 
-from flyball.queueing.analysis import analyze
-from flyball.queueing.percentiles import Metric, quantiles
-from flyball.solve.candidates import BINDINGS, EXCLUSIONS, Candidates, at_load
+from flyball.queueing.analysis import Metrics
+from flyball.queueing.percentiles import Metric
+from flyball.solve.candidates import BINDINGS, EXCLUSIONS, WAIT_MARGIN, Candidates
 from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution
 from flyball.spec.fleet import Fleet
-from flyball.spec.plan import Exclusion, Option, Reason, ServerPlan, Shortage, Status
-from flyball.spec.service_class import Target
+from flyball.spec.plan import Exclusion, Option, Promise, Reason, ServerPlan, Shortage, Status
+from flyball.spec.service_class import MEAN, Target
 
-MEANS: tuple[Metric, ...] = ("ttft", "itl", "wait", "e2e")
+FIELD: dict[Metric, str] = {"ttft": "ttft", "itl": "itl", "wait": "wait_time", "e2e": "response_time"}
+MET = 1e-6
+PERCENTILES = (0.5, 0.95, 0.99)
 REST = Option("", 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "none")
 SAME = 1e-9
 
@@ -49,48 +52,73 @@ class Explainer:
     def servers(self) -> tuple[ServerPlan, ...]:
         """In order of name."""
         start = self.problem.start.tolist()
-        option, replicas = self.solution.option.tolist(), self.solution.replicas.tolist()
-        served = self.solution.served.tolist()
-        partial = {
-            s: (option[s], replicas[s]) for s in range(len(option)) if option[s] != NONE and not served[s]
-        }
-        parts = self._loaded(partial)
+        option, served = self.solution.option.tolist(), self.solution.served.tolist()
+        self._weigh_up()
         return tuple(
-            self._server(s, range(start[s], start[s + 1]), option[s], served[s], parts.get(s, ()))
-            for s in range(len(option))
+            self._server(s, range(start[s], start[s + 1]), option[s], served[s]) for s in range(len(option))
         )
 
-    def _loaded(self, partial: dict[int, tuple[int, float]]) -> dict[int, tuple[Option, ...]]:
-        """Options that are not taken at their own size, with the latencies that they will really have."""
-        rows = [(s, o, n, 1.0) for s, (o, n) in partial.items()]
-        for s, mix in self.solution.mix.items():
+    def _weigh_up(self) -> None:
+        """Parts that are not taken at an option's own size, and every part's promises, at the load it will have."""
+        parts: list[tuple[int, int, float, float]] = []  # server, option, replicas, share of the load
+        for s in np.flatnonzero(self.solution.option != NONE).tolist():
+            mix = self.solution.mix.get(s, [(int(self.solution.option[s]), float(self.solution.replicas[s]))])
             total = sum(float(self.problem.option_rate[o]) * n for o, n in mix)
-            rows += [(s, o, float(n), float(self.problem.option_rate[o]) * n / total if total else 1.0) for o, n in mix]
-        if not rows:
-            return {}
-        at = np.array([self._pair[o] for _, o, _, _ in rows], dtype=np.int64)
-        count = np.array([n for _, _, n, _ in rows])
-        share = np.array([f for _, _, _, f in rows])
-        itl, ttft, utilization, watts = at_load(self.sized, at, count, share)
-        result: dict[int, tuple[Option, ...]] = {}
-        for i, (s, o, n, _) in enumerate(rows):
-            whole = float(self.problem.replicas[o]) or 1.0
-            made = self._option(o)
-            changed = Option(
-                made.accelerator,
-                int(n),
-                made.max_batch_size,
-                self._columns["unit_cost"][self._pair[o]] * n,
-                made.value * n / whole,
-                float(itl[i]),
-                float(ttft[i]),
-                float(utilization[i]),
-                made.max_rate,
-                None if math.isnan(watts[i]) else float(watts[i]),
-                made.binding,
-            )
-            result[s] = (*result.get(s, ()), changed)
-        return result
+            for o, n in mix:
+                if self._pair[o] != NONE and n > 0:
+                    share = float(self.problem.option_rate[o]) * n / total if len(mix) > 1 else 1.0
+                    parts.append((s, o, float(n), share))
+        self._parts: dict[int, tuple[Option, ...]] = {}
+        self._promises: dict[int, tuple[Promise, ...]] = {}
+        if not parts:
+            return
+        at = np.array([self._pair[o] for _, o, _, _ in parts], dtype=np.int64)
+        count, share = np.array([p[2] for p in parts]), np.array([p[3] for p in parts])
+        metrics, watts = self.sized.pairs.at_load(at, count, share)
+        for i, (s, o, n, _) in enumerate(parts):
+            if s in self.solution.mix or not self.solution.served[s]:
+                self._parts[s] = (*self._parts.get(s, ()), self._resized(o, n, metrics, watts, i))
+        for (metric, quantile), targets in self._targets_of(parts).items():
+            rows = np.array([i for i, _ in targets])
+            if quantile != MEAN and self.fleet.generation != "G1":
+                values = self.sized.pairs.quantile_at_load(at[rows], count[rows], share[rows], metric, quantile)
+            else:
+                values = getattr(metrics, FIELD[metric])[rows]
+                values = values * (WAIT_MARGIN if quantile != MEAN else 1.0)
+            for (i, target), value in zip(targets, values.tolist(), strict=True):
+                self._keep(parts[i][0], target, value)
+
+    def _targets_of(
+        self, parts: list[tuple[int, int, float, float]]
+    ) -> dict[tuple[Metric, float], list[tuple[int, Target]]]:
+        kinds: dict[tuple[Metric, float], list[tuple[int, Target]]] = {}
+        for i, (s, _, _, _) in enumerate(parts):
+            promise = self.sized.promises[s]
+            if self.problem.rate[s] > 0:
+                for target in promise.targets if promise else ():
+                    kinds.setdefault((target.metric, target.quantile), []).append((i, target))
+        return kinds
+
+    def _keep(self, s: int, target: Target, value: float) -> None:
+        have = self._promises.get(s, ())
+        same = [p for p in have if (p.metric, p.statistic) == (target.metric, target.statistic)]
+        value = max([value, *(p.value for p in same)])
+        made = Promise(target.metric, target.statistic, target.limit, value, value <= target.limit * (1 + MET))
+        self._promises[s] = (*(p for p in have if p not in same), made)
+
+    def _resized(self, option: int, replicas: float, metrics: Metrics, watts: FloatArray, i: int) -> Option:
+        made, whole = self._option(option), float(self.problem.replicas[option]) or 1.0
+        first = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
+        return replace(
+            made,
+            replicas=int(replicas),
+            cost=self._columns["unit_cost"][self._pair[option]] * replicas,
+            value=made.value * replicas / whole,
+            itl=float(metrics.itl[i]),
+            ttft=float(first[i]),
+            utilization=float(metrics.utilization[i]),
+            watts=None if math.isnan(watts[i]) else float(watts[i]),
+        )
 
     def _option(self, option: int) -> Option:
         pair = self._pair[option]
@@ -112,19 +140,20 @@ class Explainer:
             BINDINGS[c["binding"][pair]],
         )
 
-    def _server(
-        self, s: int, options: range, option: int, served: bool, parts: tuple[Option, ...]
-    ) -> ServerPlan:
+    def _server(self, s: int, options: range, option: int, served: bool) -> ServerPlan:
         name, priority = self.problem.names[s], int(self.problem.priority[s])
         exclusions = tuple(self._exclusion(pair) for pair in self._excluded.get(s, ()))
         if option == NONE:
             reason: Reason = "no_capacity" if options else self._no_options(s)
             shortages = tuple(x for o in options for x in self._shortages(o))
-            return ServerPlan(name, priority, "unserved", reason, None, (), None, shortages, exclusions)
+            return ServerPlan(
+                name, priority, "unserved", reason, shortages=shortages, exclusions=exclusions
+            )
         other = next((o for o in options if o != option), None)
         next_best = None if other is None else self._option(other)
         if self._pair[option] == NONE:
-            return ServerPlan(name, priority, "idle", "no_load", REST, (), None, (), exclusions)
+            return ServerPlan(name, priority, "idle", "no_load", REST, exclusions=exclusions)
+        parts = self._parts.get(s, ())
         mix = parts if len(parts) > 1 else ()
         allocation = max(parts, key=lambda p: p.max_rate * p.replicas) if parts else self._option(option)
         better = [o for o in options if o < option and self._value[option] - self._value[o] > SAME]
@@ -138,6 +167,7 @@ class Explainer:
             status,
             self._reason(s, option, served, bool(mix), bool(better), allocation),
             allocation,
+            self._promises.get(s, ()),
             mix,
             next_best,
             shortages,
@@ -246,19 +276,11 @@ def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[
     accelerators = [a.name for a in fleet.accelerators]
     wanted = accelerators.index(option.accelerator)
     at = np.flatnonzero((sized.server == s) & (sized.accelerator == wanted) & (sized.excluded == 0))
-    curve, queue = sized.pairs.curve(at), sized.pairs.queue_size(at)
-    rate = np.array([found.load.arrival_rate / option.replicas])
-    means = analyze(curve, queue, rate)
-    metrics: dict[Metric, float] = {
-        "ttft": float(means.ttft[0]),
-        "itl": float(means.itl[0]),
-        "wait": float(means.wait_time[0]),
-        "e2e": float(means.response_time[0]),
-    }
-    if fleet.generation == "G1":
-        metrics.pop("ttft")
+    count, share = np.array([float(option.replicas)]), np.ones(1)
+    means, _ = sized.pairs.at_load(at, count, share)
+    metrics = [m for m in FIELD if not (m == "ttft" and fleet.generation == "G1")]
     return {
-        metric: {"mean": mean}
-        | {f"p{q * 100:g}": float(quantiles(curve, queue, rate, metric, q)[0]) for q in (0.5, 0.95, 0.99)}
-        for metric, mean in metrics.items()
+        metric: {"mean": float(getattr(means, FIELD[metric])[0])}
+        | {f"p{q * 100:g}": float(sized.pairs.quantile_at_load(at, count, share, metric, q)[0]) for q in PERCENTILES}
+        for metric in metrics
     }

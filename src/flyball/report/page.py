@@ -9,7 +9,6 @@ import msgspec
 
 from flyball.report import sentences
 from flyball.report.curves import ServerCurves, server_curves
-from flyball.report.tables import promise_of
 from flyball.solve.candidates import Candidates
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
@@ -41,7 +40,7 @@ def page(title: str, fleet: Fleet, plan: Plan, sized: Candidates, before: Plan |
         summary=sentences.summary(plan),
         plan=plan,
         generation=fleet.generation,
-        rows=[_row(fleet, s) for s in rows[:MOST_ROWS]],
+        rows=[_row(s) for s in rows[:MOST_ROWS]],
         left_out=max(len(rows) - MOST_ROWS, 0),
         changes=_changes(before, plan) if before else [],
         before=before,
@@ -67,11 +66,10 @@ def _safe(json: str) -> str:
     return json.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _row(fleet: Fleet, server: ServerPlan) -> dict[str, object]:
-    promise = promise_of(fleet, server.server)
+def _row(server: ServerPlan) -> dict[str, object]:
     return {
         "plan": server,
-        "targets": {t.metric: t for t in promise.targets} if promise else {},
+        "promises": {p.metric: p for p in server.promises},
         "why": sentences.REASON[server.reason],
         "parts": server.mix or ((server.allocation,) if server.allocation and server.allocation.replicas else ()),
         "cost": _cost(server),
@@ -120,20 +118,14 @@ def _card_bars(plan: Plan) -> dict[str, object]:
 
 
 def _latency_bars(fleet: Fleet, plan: Plan) -> dict[str, object]:
-    """Mean latency over its limit, of servers with targets: over 1 is late."""
-    names, first, second = [], [], []
-    for server in plan.servers:
-        promise = promise_of(fleet, server.server)
-        option = server.allocation
-        if promise is None or option is None or not option.replicas:
-            continue
-        limits = {t.metric: t.limit for t in promise.targets}
-        names.append(server.server)
-        lead = limits.get("wait" if fleet.generation == "G1" else "ttft")
-        first.append(min(option.ttft / lead, 10.0) if lead else None)
-        second.append(min(option.itl / limits["itl"], 10.0) if "itl" in limits else None)
-    label = "wait / target" if fleet.generation == "G1" else "ttft / target"
-    return {"names": names[:60], label: first[:60], "itl / target": second[:60]}
+    """Latency over its limit, in the statistic that is promised: over 1 is late."""
+    kinds = ("wait" if fleet.generation == "G1" else "ttft", "itl")
+    shown = [s for s in plan.servers if s.promises][:60]
+    bars: dict[str, object] = {"names": [s.server for s in shown]}
+    for kind in kinds:
+        found = [next((p for p in s.promises if p.metric == kind), None) for s in shown]
+        bars[f"{kind} / target"] = [p and min(p.value / p.limit, 10.0) if p and p.limit else None for p in found]
+    return bars
 
 
 def _curves(fleet: Fleet, plan: Plan, sized: Candidates) -> list[ServerCurves]:

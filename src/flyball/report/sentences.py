@@ -31,6 +31,20 @@ REASON = {
     "no_target": "its class is not known, or promises nothing for its model",
     "bad_load": "its load is negative",
 }
+BRIEF = {
+    "cheapest": "least cost",
+    "kept": "switch not worth it",
+    "capacity": "cheaper is short",
+    "mix": "mix",
+    "pinned": "must be kept",
+    "no_load": "no load",
+    "short": "capacity ran out",
+    "no_capacity": "capacity ran out",
+    "out_of_reach": "targets out of reach",
+    "no_profile": "no profile",
+    "no_target": "no class or target",
+    "bad_load": "negative load",
+}
 FIX = {
     "no_capacity": "Add cards, lower its priority's load, or set a saturation policy to give it what is left",
     "short": "Add cards, or lower the load",
@@ -46,6 +60,8 @@ def duration(seconds: float) -> str:
     """12 ms, 1.25 s; `never` where a queue grows without end."""
     if math.isinf(seconds) or math.isnan(seconds):
         return "never" if math.isinf(seconds) else "-"
+    if seconds < 1e-6:
+        return "0 ms"
     if seconds >= 1.0:
         return f"{seconds:.3g} s"
     return f"{to_ms(seconds):.3g} ms"

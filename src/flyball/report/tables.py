@@ -6,19 +6,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from flyball.report.sentences import REASON, duration, money, monthly, what
+from flyball.report.sentences import BRIEF, duration, money, monthly, what
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Option, Plan, ServerPlan
-from flyball.spec.service_class import ModelTargets
 
 STYLE = {"served": "", "idle": "dim", "best_effort": "yellow", "unserved": "bold red"}
-
-
-def promise_of(fleet: Fleet, server: str) -> ModelTargets | None:
-    """What the server's class promises for its model."""
-    found = next(s for s in fleet.servers if s.name == server)
-    models = [m for c in fleet.service_classes if c.name == found.service_class for m in c.models]
-    return next((m for m in models if m.model == found.model), next((m for m in models if m.model == "*"), None))
 
 
 def plan_table(fleet: Fleet, plan: Plan) -> Table:
@@ -34,36 +26,25 @@ def plan_table(fleet: Fleet, plan: Plan) -> Table:
     table.add_column("cost", justify="right")
     table.add_column("per month", justify="right")
     table.add_column("watts", justify="right")
-    table.add_column("why", overflow="fold")
-    targets = _targets(fleet)
+    table.add_column("why; limited by", overflow="fold")
     for server in sorted(plan.servers, key=lambda s: (s.priority, s.server)):
-        table.add_row(*_row(server, targets.get(server.server), first), style=STYLE[server.status])
+        table.add_row(*_row(server, first), style=STYLE[server.status])
     return table
 
 
-def _targets(fleet: Fleet) -> dict[str, ModelTargets]:
-    promised = {(c.name, m.model): m for c in fleet.service_classes for m in c.models}
-    found = {
-        s.name: promised.get((s.service_class, s.model)) or promised.get((s.service_class, "*")) for s in fleet.servers
-    }
-    return {name: promise for name, promise in found.items() if promise is not None}
-
-
-def _row(server: ServerPlan, promise: ModelTargets | None, first: str) -> list[str | Text]:
+def _row(server: ServerPlan, first: str) -> list[str | Text]:
     option = server.allocation
     if option is None or server.status == "idle":
         given = "not served" if option is None else "scaled to zero"
-        return [str(server.priority), server.server, given, "", "", "", "", "", "", REASON[server.reason]]
-    limits = {t.metric: t for t in promise.targets} if promise else {}
+        return [str(server.priority), server.server, given, "", "", "", "", "", "", BRIEF[server.reason]]
 
     def against(metric: str, value: float) -> Text:
-        target = limits.get(metric)
-        if target is None:
+        promise = next((p for p in server.promises if p.metric == metric), None)
+        if promise is None:
             return Text(duration(value))
-        label = "" if target.statistic == "mean" else f"{target.statistic} "
-        # the table shows means; a quantile target is met by the sizing, and may not be compared with a mean
-        late = target.statistic == "mean" and value > target.limit * (1 + 1e-6)
-        return Text(f"{duration(value)} / {label}{duration(target.limit)}", style="bold red" if late else "")
+        label = "" if promise.statistic == "mean" else f"{promise.statistic} "
+        text = f"{label}{duration(promise.value)} / {duration(promise.limit)}"
+        return Text(text, style="" if promise.met else "bold red")
 
     parts: tuple[Option, ...] = server.mix or (option,)
     cost = sum(p.cost for p in parts)
@@ -78,7 +59,7 @@ def _row(server: ServerPlan, promise: ModelTargets | None, first: str) -> list[s
         money(cost),
         monthly(cost).removesuffix("/month"),
         "-" if watts is None else f"{watts:,.0f}",
-        f"{REASON[server.reason]} (by {option.binding})",
+        f"{BRIEF[server.reason]}; {option.binding}",
     ]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flyball.physics.power import power
-from flyball.queueing.analysis import EPSILON, analyze, metrics_of
+from flyball.queueing.analysis import EPSILON, Metrics, analyze, empty_metrics, lowest_rate, metrics_of, store
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.chain import Replicas, steady_state
 from flyball.queueing.curves import (
@@ -29,7 +29,7 @@ from flyball.queueing.curves import (
     iteration_curve,
     phase_curve,
 )
-from flyball.queueing.percentiles import Metric, QuantileTarget
+from flyball.queueing.percentiles import Metric, QuantileTarget, quantiles
 from flyball.queueing.sizing import MEAN_METRICS, STABILITY, Sizing, Targets, size
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.fleet import Fleet
@@ -305,9 +305,8 @@ class _Pairs:
         return np.array(sizes)[self.server[at]]
 
     def _with_load(self, everyone: IntArray) -> None:
-        kinds = np.array([_KINDS.index(type(p.timing)) for p in self.fleet.profiles], dtype=np.int64)
-        for kind in np.unique(kinds[self.profile[everyone]]):
-            self._sized(everyone[kinds[self.profile[everyone]] == kind])
+        for where in self._by_form(everyone):
+            self._sized(everyone[where])
 
     def _sized(self, at: IntArray) -> None:
         curve, queue, generation = self.curve(at), self.queue_size(at), self.fleet.generation
@@ -386,19 +385,30 @@ class _Pairs:
         quantiles = [Target(metric, 0.0, q) for metric, q in self._kinds(promises) if q != MEAN]
         return (*(Target(metric, 0.0) for metric in MEAN_METRICS), *quantiles)
 
-    def at_load(self, at: IntArray, replicas: FloatArray, share: FloatArray) -> tuple[FloatArray, ...]:
-        """itl, ttft, utilization and watts of pairs with other numbers of replicas, at a share of the load."""
-        itl, ttft, utilization = np.empty(at.size), np.empty(at.size), np.empty(at.size)
+    def at_load(self, at: IntArray, replicas: FloatArray, share: FloatArray) -> tuple[Metrics, FloatArray]:
+        """Metrics and watts of pairs with given numbers of replicas, at a share of their server's load."""
+        result = empty_metrics(at.size)
+        for where in self._by_form(at):
+            rate = self.rate[at[where]] * share[where] / replicas[where]
+            store(result, where, analyze(self.curve(at[where]), self.queue_size(at[where]), rate))
+        watts = self.units[at] * replicas * power(*(c[at] for c in self.power), result.utilization)
+        return result, watts
+
+    def quantile_at_load(
+        self, at: IntArray, replicas: FloatArray, share: FloatArray, metric: Metric, quantile: float
+    ) -> FloatArray:
+        """A quantile of a latency of pairs with given numbers of replicas, at a share of the load, seconds."""
+        result = np.empty(at.size)
+        for where in self._by_form(at):
+            rate = self.rate[at[where]] * share[where] / replicas[where]
+            curve = self.curve(at[where])
+            little = np.maximum(rate, lowest_rate(curve))
+            result[where] = quantiles(curve, self.queue_size(at[where]), little, metric, quantile)
+        return result
+
+    def _by_form(self, at: IntArray) -> list[IntArray]:
         kinds = np.array([_KINDS.index(type(p.timing)) for p in self.fleet.profiles], dtype=np.int64)[self.profile[at]]
-        for kind in np.unique(kinds):
-            where = np.flatnonzero(kinds == kind)
-            some = at[where]
-            rate = self.rate[some] * share[where] / replicas[where]
-            metrics = analyze(self.curve(some), self.queue_size(some), rate)
-            itl[where], utilization[where] = metrics.itl, metrics.utilization
-            ttft[where] = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
-        watts = self.units[at] * replicas * power(*(column[at] for column in self.power), utilization)
-        return itl, ttft, utilization, watts
+        return [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
     def _record_misses(self, at: IntArray, targets: Targets, light: FloatArray, lanes: IntArray) -> None:
         row = light.argmax(axis=0)
@@ -425,13 +435,6 @@ class _Pairs:
             return cost + np.where(same, 0.0, running * overlap / settings.hold_hours)
         moved = ACCELERATOR_PENALTY * (paid + cost) + (cost - paid)
         return np.where(same, np.where(have == self.replicas, 0.0, cost - paid), moved)
-
-
-def at_load(
-    sized: Candidates, at: IntArray, replicas: FloatArray, share: FloatArray
-) -> tuple[FloatArray, ...]:
-    """itl, ttft, utilization and watts of pairs with other numbers of replicas, at a share of the load."""
-    return sized.pairs.at_load(at, replicas, share)
 
 
 def idle_value(fleet: Fleet, server: int) -> float:

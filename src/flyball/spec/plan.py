@@ -72,6 +72,16 @@ class Shortage(msgspec.Struct, frozen=True):
     free: float
 
 
+class Promise(msgspec.Struct, frozen=True):
+    """One target of a server's class, and what becomes of it."""
+
+    metric: str
+    statistic: str
+    limit: Seconds
+    value: Seconds
+    met: bool
+
+
 class ServerPlan(msgspec.Struct, frozen=True):
     """What one server gets, and why."""
 
@@ -80,6 +90,8 @@ class ServerPlan(msgspec.Struct, frozen=True):
     status: Status
     reason: Reason
     allocation: Option | None = None
+    promises: tuple[Promise, ...] = ()
+    """Each target with the latency that this allocation gives; of a mix, its slowest part."""
     mix: tuple[Option, ...] = ()
     """The parts, where the load is divided; `allocation` is then the largest."""
     next_best: Option | None = None

@@ -187,4 +187,4 @@ def _bounded(
 def _plain(number: Decimal) -> str:
     """Digits without exponent where that stays short."""
     number = number.normalize()
-    return f"{number:f}" if -12 <= number.adjusted() <= 12 else str(number).lower()
+    return f"{number:f}" if -6 <= number.adjusted() <= 12 else str(number).lower()

@@ -15,8 +15,8 @@
     const labels = Object.keys(series);
     const x = names.map((_, i) => i);
     const width = 0.8 / labels.length;
-    const rotated = names.length > 8;
     const longest = Math.max(...names.map((n) => n.length));
+    const rotated = names.length * longest * 8 > box.clientWidth;
     const columns = labels.map((label, k) => ({
       label, stroke: palette[k], fill: palette[k] + "99", width: 1, points: { show: false }, value: (_, v) => round(v),
       paths: uPlot.paths.bars({ size: [width, 60], align: labels.length === 1 ? 0 : k === 0 ? -1 : 1 }),
@@ -28,7 +28,7 @@
       rows.push(names.map(() => line));
     }
     new uPlot({
-      width: box.clientWidth, height: rotated ? 300 : 220,
+      width: box.clientWidth, height: rotated ? 300 : 220, padding: [null, rotated ? 60 : null, null, null],
       scales: { x: { time: false, range: [-0.6, names.length - 0.4] }, y: { range: (_, lo, hi) => [0, Math.max(hi, line ?? 0) * 1.08 || 1] } },
       axes: [
         axis("", {
