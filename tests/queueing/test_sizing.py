@@ -46,7 +46,12 @@ def test_rate_meets_mean_targets_and_is_the_largest(
     assert found.throughput[0] == pytest.approx(at.throughput[0], rel=1e-6)
 
 
-@given(st.sampled_from(["ttft", "itl", "e2e", "wait"]), st.floats(0.5, 0.99), st.floats(1.05, 8.0), st.integers(2, 128))
+@given(
+    st.sampled_from(["ttft", "itl", "e2e", "wait"]),
+    st.floats(0.5, 0.99),
+    st.floats(1.05, 8.0),
+    st.integers(2, 128),
+)
 def test_rate_meets_quantile_targets(metric: str, q: float, factor: float, batch: int) -> None:
     curve = chunked(batch)
     idle = quantiles(curve, NONE, lanes(1e-3), metric, q)[0]  # type: ignore[arg-type]

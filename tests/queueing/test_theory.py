@@ -33,7 +33,9 @@ def test_mm1k_blocking(rho: float, queue: int) -> None:
     found = analyze(straight(1.0, 0.0, 1), lanes(queue), lanes(rho))
     p = rho ** np.arange(queue + 2)
     assert found.blocking[0] == pytest.approx(p[-1] / p.sum(), rel=1e-9)
-    assert found.waiting[0] == pytest.approx((np.arange(queue + 2) - 1)[1:] @ p[1:] / p.sum(), rel=1e-8, abs=1e-12)
+    assert found.waiting[0] == pytest.approx(
+        (np.arange(queue + 2) - 1)[1:] @ p[1:] / p.sum(), rel=1e-8, abs=1e-12
+    )
 
 
 @given(st.floats(0.1, 40.0), st.integers(1, 40))
@@ -43,9 +45,9 @@ def test_erlang_b(load: float, servers: int) -> None:
     for n in range(1, servers + 1):
         blocked = load * blocked / (n + load * blocked)
     found = analyze(straight(1.0, 0.0, servers), lanes(0), lanes(load))
-    assert found.blocking[0] == pytest.approx(blocked, rel=1e-9, abs=1e-15) or found.in_batch[0] == pytest.approx(
-        load * (1 - blocked), rel=1e-9
-    )
+    assert found.blocking[0] == pytest.approx(blocked, rel=1e-9, abs=1e-15) or found.in_batch[
+        0
+    ] == pytest.approx(load * (1 - blocked), rel=1e-9)
     assert found.throughput[0] == pytest.approx(load * (1 - blocked), rel=1e-9)
 
 
@@ -76,7 +78,9 @@ def test_processor_sharing_of_unlimited_batch() -> None:
     st.integers(0, 40),
     st.floats(0.01, 1.6),
 )
-def test_any_curve_against_brute_force(base: float, slope: float, batch: int, queue: int, load: float) -> None:
+def test_any_curve_against_brute_force(
+    base: float, slope: float, batch: int, queue: int, load: float
+) -> None:
     curve = straight(base, slope, batch)
     rate = load * highest_rate(curve)[0]
     p = brute(curve, queue, rate)
@@ -88,7 +92,13 @@ def test_any_curve_against_brute_force(base: float, slope: float, batch: int, qu
     assert found.throughput[0] == pytest.approx(rate * (1 - p[-1]), rel=1e-9)
 
 
-@given(st.integers(200, 6000), st.integers(1, 60), st.integers(2, 250), st.floats(0.05, 1.3), st.sampled_from([0, 7]))
+@given(
+    st.integers(200, 6000),
+    st.integers(1, 60),
+    st.integers(2, 250),
+    st.floats(0.05, 1.3),
+    st.sampled_from([0, 7]),
+)
 def test_chunked_prefill_against_brute_force(L: int, m: int, batch: int, load: float, queue: int) -> None:
     curve = chunked(batch=batch, in_tokens=L, out_tokens=m, budget=2048)
     rate = load * highest_rate(curve)[0]
@@ -134,14 +144,19 @@ def test_geometric_tail(rho: float, queue: int) -> None:
 @given(st.floats(0.3, 2.0), st.integers(1, 50), st.floats(0.0, 20.0))
 def test_bounded_wait_tail_is_a_mixture_of_erlangs(rho: float, queue: int, time: float) -> None:
     def erlang(stages: int) -> float:  # P(Erlang(stages, 1) > time)
-        return sum(math.exp(-time + i * math.log(time) - math.lgamma(i + 1)) if time else float(i == 0) for i in range(stages))
+        return sum(
+            math.exp(-time + i * math.log(time) - math.lgamma(i + 1)) if time else float(i == 0)
+            for i in range(stages)
+        )
 
     expected = sum(rho**j * erlang(j + 1) for j in range(queue))
     found = wait_tail(lanes(time), lanes(rho), lanes(1.0), lanes(queue))[0]
     assert found == pytest.approx(expected, rel=1e-7, abs=1e-12)
 
 
-@given(st.sampled_from(["ttft", "itl", "e2e"]), st.floats(0.2, 0.95), st.integers(0, 30), st.floats(0.5, 0.99))
+@given(
+    st.sampled_from(["ttft", "itl", "e2e"]), st.floats(0.2, 0.95), st.integers(0, 30), st.floats(0.5, 0.99)
+)
 def test_quantiles_against_brute_force(metric: str, load: float, queue: int, q: float) -> None:
     curve = chunked(batch=24)
     rate = load * highest_rate(curve)[0]
@@ -168,7 +183,10 @@ def test_quantiles_against_brute_force(metric: str, load: float, queue: int, q: 
             else:
                 slack = limit - base
                 stages, x = found - batch + 1, mu * max(slack, 0.0)
-                tail = sum(math.exp(-x + i * math.log(x) - math.lgamma(i + 1)) if x else float(i == 0) for i in range(stages))
+                tail = sum(
+                    math.exp(-x + i * math.log(x) - math.lgamma(i + 1)) if x else float(i == 0)
+                    for i in range(stages)
+                )
                 total += share * (1.0 if slack < 0 else tail)
         return total / (1 - p[-1])
 

@@ -40,7 +40,8 @@ def load(shared: Path, generation: str) -> tuple[Fleet, dict]:
 def pairs(fleet: Fleet, sized: Candidates) -> dict[tuple[str, str], int]:
     names = [fleet.servers[i].name for i in sized.servers]
     return {
-        (names[sized.server[p]], fleet.accelerators[sized.accelerator[p]].name): p for p in range(sized.server.size)
+        (names[sized.server[p]], fleet.accelerators[sized.accelerator[p]].name): p
+        for p in range(sized.server.size)
     }
 
 
@@ -65,7 +66,11 @@ def test_candidates(generation: str, shared: Path, compared: Counter[str]) -> No
             (to_ms(sized.ttft[p]), "waitAverage" if generation == "G1" else "ttftAverage", wait),
             (to_per_minute(sized.max_rate[p]), "maxRPM", 0.0),
         ):
-            assert value == pytest.approx(expected[name], rel=RELATIVE, abs=absolute), (server, accelerator, name)
+            assert value == pytest.approx(expected[name], rel=RELATIVE, abs=absolute), (
+                server,
+                accelerator,
+                name,
+            )
             compared[f"candidates, {generation}"] += 1
 
 
@@ -79,7 +84,11 @@ def as_recorded(fleet: Fleet, sized: Candidates, recorded: dict) -> Candidates:
         expected = recorded["candidatesAllServers"].get(server, {}).get(accelerator)
         excluded[p] = 0 if expected else EXCLUSIONS.index("out_of_reach")
         if expected:
-            replicas[p], cost[p], value[p] = expected["numReplicas"], expected["cost"] / 100, expected["value"] / 100
+            replicas[p], cost[p], value[p] = (
+                expected["numReplicas"],
+                expected["cost"] / 100,
+                expected["value"] / 100,
+            )
     return dataclasses.replace(sized, excluded=excluded, replicas=replicas, cost=cost, value=value)
 
 
@@ -143,7 +152,9 @@ def test_integer_programs(shared: Path, compared: Counter[str]) -> None:
     for run in recorded["runs"]:
         scale = run["capacityScale"]
         capacity = {name: int(count * scale) for name, count in fleet.capacity.items()}
-        limited = replace(fleet, capacity=capacity, settings=Settings(solver="exact", heterogeneous=run["heterogeneous"]))
+        limited = replace(
+            fleet, capacity=capacity, settings=Settings(solver="exact", heterogeneous=run["heterogeneous"])
+        )
         if not run["heterogeneous"]:
             made = plan(limited, sized)
             assert made.proved

@@ -51,7 +51,9 @@ def third(i: dict, batch: float) -> ChunkedCurve:
 
 def second(i: dict) -> LinearCurve:
     times = (i["decodeAlpha"], i["decodeBeta"], i["prefillGamma"], i["prefillDelta"])
-    return phase_curve(*one(*(t / 1e3 for t in times), i["avgInputTokens"], i["avgOutputTokens"], i["maxBatchSize"]))
+    return phase_curve(
+        *one(*(t / 1e3 for t in times), i["avgInputTokens"], i["avgOutputTokens"], i["maxBatchSize"])
+    )
 
 
 def limits(ttft: float, itl: float) -> Targets:
@@ -94,14 +96,18 @@ def test_third_generation(case: dict, compared: Counter[str]) -> None:
     i = case["input"]
     curve = third(i, i["maxBatchSize"])
     samples = case["serviceRateSamples"]
-    for batch, chunks, rate in zip(*(samples[k] for k in ("batchSize", "numChunks", "serviceRatePerSec")), strict=True):
+    for batch, chunks, rate in zip(
+        *(samples[k] for k in ("batchSize", "numChunks", "serviceRatePerSec")), strict=True
+    ):
         assert curve.chunks(one(batch)[0])[0] == chunks
         assert batch / curve.residence_time(one(batch)[0])[0] == pytest.approx(rate, rel=RELATIVE)
         compared["queue, generation 3"] += 2
     check(curve, i["maxQueueSize"], case, compared, "queue, generation 3")
 
 
-@pytest.mark.parametrize("case", cases("queue-optimizer-prefill-decode.json"), ids=lambda c: c["input"]["label"])
+@pytest.mark.parametrize(
+    "case", cases("queue-optimizer-prefill-decode.json"), ids=lambda c: c["input"]["label"]
+)
 def test_second_generation(case: dict, compared: Counter[str]) -> None:
     i = case["input"]
     if i["avgOutputTokens"] >= 1 and i["maxBatchSize"] >= 1:
@@ -144,7 +150,9 @@ def test_raw_queues(shared: Path, compared: Counter[str]) -> None:
         state = steady_state(replicas, one(raw["lambda"])[0])
         assert state.throughput[0] == pytest.approx(raw["throughput"], rel=RELATIVE)
         assert state.in_batch[0] + state.waiting[0] == pytest.approx(raw["avgNumInSystem"], rel=RELATIVE)
-        assert state.wait_time[0] == pytest.approx(raw["avgWaitTime"], rel=RELATIVE, abs=1e-6 * raw["avgRespTime"])
+        assert state.wait_time[0] == pytest.approx(
+            raw["avgWaitTime"], rel=RELATIVE, abs=1e-6 * raw["avgRespTime"]
+        )
         scale, tail, _, _ = geometric_tail(one(raw["lambda"] / rates[-1])[0], one(raw["K"] - n)[0])
         assert scale[0] > 0 and tail[0] > 0
         compared["raw queues"] += 3
@@ -153,7 +161,14 @@ def test_raw_queues(shared: Path, compared: Counter[str]) -> None:
 def prepare_raw(table: LinearCurve, rates: FloatArray, queue: float):  # type: ignore[no-untyped-def]
     from flyball.queueing.chain import Replicas, ServiceRates, TableStates
 
-    return Replicas(table, one(queue)[0], rates[-1:], TableStates(one(rates.size)[0], ServiceRates(one(rates.size)[0], table.lines(), rates[:, None], rates.size)))
+    return Replicas(
+        table,
+        one(queue)[0],
+        rates[-1:],
+        TableStates(
+            one(rates.size)[0], ServiceRates(one(rates.size)[0], table.lines(), rates[:, None], rates.size)
+        ),
+    )
 
 
 def test_closed_form_and_recursion_agree_on_the_recorded_cases(compared: Counter[str]) -> None:

@@ -18,10 +18,10 @@ SUFFIXES = (".json", ".yaml", ".yml")
 
 def read_fleet(path: Path, catalogue: Catalogue | None = None) -> Fleet:
     """Read a directory of documents, one file, or `-`, standard input; whatever goes wrong is a WireError."""
-    if path == STANDARD_INPUT:
-        return fleet_from({"standard input": _read(sys.stdin.buffer, "standard input")}, catalogue)
-    where = str(path)
+    where = "standard input" if path == STANDARD_INPUT else str(path)
     try:
+        if path == STANDARD_INPUT:
+            return fleet_from({where: _read(sys.stdin.buffer, where)}, catalogue)
         if not path.is_dir():
             return fleet_from({where: _read_file(path, where)}, catalogue)
         files = sorted(

@@ -260,8 +260,14 @@ def _terminal(request: Request, fleet: Fleet, made: Plan, before: Plan | None, s
         found = next((s for s in made.servers if s.server == name), None)
         if found is None or found.allocation is None or not found.allocation.replicas:
             return str(text) + "\nNo curves: no server with load has an allocation.\n"
-        curves = server_curves(fleet, sized, found.server, found.allocation.accelerator, found.allocation.replicas)
-        text = f"{text}\n{found.server} on {curves.accelerator}\n" + draw(curves, color=console.is_terminal) + "\n"
+        curves = server_curves(
+            fleet, sized, found.server, found.allocation.accelerator, found.allocation.replicas
+        )
+        text = (
+            f"{text}\n{found.server} on {curves.accelerator}\n"
+            + draw(curves, color=console.is_terminal)
+            + "\n"
+        )
     return str(text)
 
 

@@ -34,7 +34,13 @@ class Explainer:
         solution: Solution,
         taken: FloatArray,
     ) -> None:
-        self.fleet, self.sized, self.problem, self.pairs, self.solution = fleet, sized, problem, pairs, solution
+        self.fleet, self.sized, self.problem, self.pairs, self.solution = (
+            fleet,
+            sized,
+            problem,
+            pairs,
+            solution,
+        )
         self.free = problem.limit - taken
         self._columns = {
             name: getattr(sized, name).tolist()
@@ -81,7 +87,9 @@ class Explainer:
         for (metric, quantile), targets in self._targets_of(parts).items():
             rows = np.array([i for i, _ in targets])
             if quantile != MEAN and self.fleet.generation != "G1":
-                values = self.sized.pairs.quantile_at_load(at[rows], count[rows], share[rows], metric, quantile)
+                values = self.sized.pairs.quantile_at_load(
+                    at[rows], count[rows], share[rows], metric, quantile
+                )
             else:
                 values = getattr(metrics, FIELD[metric])[rows]
                 values = values * (WAIT_MARGIN if quantile != MEAN else 1.0)
@@ -103,7 +111,9 @@ class Explainer:
         have = self._promises.get(s, ())
         same = [p for p in have if (p.metric, p.statistic) == (target.metric, target.statistic)]
         value = max([value, *(p.value for p in same)])
-        made = Promise(target.metric, target.statistic, target.limit, value, value <= target.limit * (1 + MET))
+        made = Promise(
+            target.metric, target.statistic, target.limit, value, value <= target.limit * (1 + MET)
+        )
         self._promises[s] = (*(p for p in have if p not in same), made)
 
     def _resized(self, option: int, replicas: float, metrics: Metrics, watts: FloatArray, i: int) -> Option:
@@ -146,9 +156,7 @@ class Explainer:
         if option == NONE:
             reason: Reason = "no_capacity" if options else self._no_options(s)
             shortages = tuple(x for o in options for x in self._shortages(o))
-            return ServerPlan(
-                name, priority, "unserved", reason, shortages=shortages, exclusions=exclusions
-            )
+            return ServerPlan(name, priority, "unserved", reason, shortages=shortages, exclusions=exclusions)
         other = next((o for o in options if o != option), None)
         next_best = None if other is None else self._option(other)
         if self._pair[option] == NONE:
@@ -213,9 +221,7 @@ class Explainer:
 
     def _limit(self, s: int, target: Target) -> float:
         promise = self.sized.promises[s]
-        limits = [
-            t.limit for t in (promise.targets if promise else ()) if t.metric == target.metric
-        ]
+        limits = [t.limit for t in (promise.targets if promise else ()) if t.metric == target.metric]
         return min(limits, default=target.limit)
 
     def _shortages(self, option: int) -> list[Shortage]:
@@ -281,6 +287,9 @@ def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[
     metrics = [m for m in FIELD if not (m == "ttft" and fleet.generation == "G1")]
     return {
         metric: {"mean": float(getattr(means, FIELD[metric])[0])}
-        | {f"p{q * 100:g}": float(sized.pairs.quantile_at_load(at, count, share, metric, q)[0]) for q in PERCENTILES}
+        | {
+            f"p{q * 100:g}": float(sized.pairs.quantile_at_load(at, count, share, metric, q)[0])
+            for q in PERCENTILES
+        }
         for metric in metrics
     }

@@ -1,7 +1,7 @@
 """From a fleet to an explained plan.
 
-    fleet -> candidates (which accelerators could serve whom, how many replicas, at which latency and cost)
-          -> problem (options with values, cards as resource rows) -> solution -> plan with reasons
+fleet -> candidates (which accelerators could serve whom, how many replicas, at which latency and cost)
+      -> problem (options with values, cards as resource rows) -> solution -> plan with reasons
 """
 
 from __future__ import annotations

@@ -67,7 +67,12 @@ def _operation(operator: str, number: float, part: str) -> Callable[[float], flo
 def _apply(fleet: Fleet, kind: str, name: str | None, new: Callable[[float], float]) -> Fleet:
     if kind in _LOADS:
         _known(name, [s.name for s in fleet.servers], "server")
-        return replace(fleet, servers=tuple(_loaded(s, _LOADS[kind], new) if name in (None, s.name) else s for s in fleet.servers))
+        return replace(
+            fleet,
+            servers=tuple(
+                _loaded(s, _LOADS[kind], new) if name in (None, s.name) else s for s in fleet.servers
+            ),
+        )
     if kind == "capacity":
         _known(name, sorted({*fleet.capacity, *(a.type for a in fleet.accelerators)}), "card type")
         changed = dict(fleet.capacity)
@@ -75,13 +80,17 @@ def _apply(fleet: Fleet, kind: str, name: str | None, new: Callable[[float], flo
             changed[card] = int(new(float(changed.get(card, 0))))
         settings = fleet.settings
         if fleet.settings.unlimited:
-            raise WhatIfError("what-if changes the capacity, but this fleet is planned as if it were unlimited")
+            raise WhatIfError(
+                "what-if changes the capacity, but this fleet is planned as if it were unlimited"
+            )
         return replace(fleet, capacity=changed, settings=settings)
     if kind == "price":
         _known(name, [a.name for a in fleet.accelerators], "accelerator")
         return replace(
             fleet,
-            accelerators=tuple(replace(a, cost=new(a.cost)) if name in (None, a.name) else a for a in fleet.accelerators),
+            accelerators=tuple(
+                replace(a, cost=new(a.cost)) if name in (None, a.name) else a for a in fleet.accelerators
+            ),
         )
     if kind in _METRICS:
         _known(name, [c.name for c in fleet.service_classes], "service class")

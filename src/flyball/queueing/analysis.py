@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from flyball.queueing.arrays import FloatArray, IntArray
-from flyball.queueing.chain import CLOSED_FORM_LIMIT, Replicas, Steady, has_closed_form, in_blocks, steady_state
+from flyball.queueing.chain import (
+    CLOSED_FORM_LIMIT,
+    Replicas,
+    Steady,
+    has_closed_form,
+    in_blocks,
+    steady_state,
+)
 from flyball.queueing.curves import Curve
 
 EPSILON = 0.001

@@ -82,14 +82,18 @@ class LineStates:
 class ServiceRates:
     """mu(1), mu(2), ... of (C,) lanes, row by row and only as far as they are asked for."""
 
-    def __init__(self, limit: FloatArray, lines: Lines, rows: FloatArray | None = None, known: int = 0) -> None:
+    def __init__(
+        self, limit: FloatArray, lines: Lines, rows: FloatArray | None = None, known: int = 0
+    ) -> None:
         self._limit, self._lines = limit, lines
         self._rows = np.empty((32, limit.size)) if rows is None else rows
         self._known = known
 
     def take(self, lanes: IntArray) -> ServiceRates:
         """The same over some of the lanes; what is known stays known."""
-        return ServiceRates(self._limit[lanes], self._lines.take(lanes), self._rows[: self._known, lanes], self._known)
+        return ServiceRates(
+            self._limit[lanes], self._lines.take(lanes), self._rows[: self._known, lanes], self._known
+        )
 
     def row(self, n: int) -> FloatArray:
         """mu(n), (C,); a lane keeps mu(N) above its N."""
@@ -262,11 +266,21 @@ def steady_state(replicas: Replicas, rate: FloatArray, threshold: FloatArray | N
         wait = np.where(unstable, np.inf, wait)
         residence = np.where(unstable, n / replicas.service_rate, residence)
     return Steady(
-        rate, in_batch, waiting, throughput, blocking, wait, residence, below, np.where(unstable, 0.0, scale / weight)
+        rate,
+        in_batch,
+        waiting,
+        throughput,
+        blocking,
+        wait,
+        residence,
+        below,
+        np.where(unstable, 0.0, scale / weight),
     )
 
 
-def geometric_tail(rho: FloatArray, queue: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def geometric_tail(
+    rho: FloatArray, queue: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Sums over j = 1..Q of rho^j and j rho^j, and rho^Q, all times the scale that is returned first.
 
     The scale is 1 up to rho = 1 and rho^-Q above, so that nothing overflows. Near rho = 1, where the closed

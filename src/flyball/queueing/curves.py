@@ -120,7 +120,9 @@ class LinearCurve:
         return prefill, self.itl_at(n), wait + prefill
 
 
-def flat_curve(alpha: FloatArray, beta: FloatArray, out_tokens: FloatArray, max_batch_size: FloatArray) -> LinearCurve:
+def flat_curve(
+    alpha: FloatArray, beta: FloatArray, out_tokens: FloatArray, max_batch_size: FloatArray
+) -> LinearCurve:
     """Generation 1: tau(n) = m (alpha + beta n)."""
     zero = np.zeros_like(alpha)
     base = out_tokens * alpha
@@ -248,7 +250,9 @@ class ChunkedCurve:
     def _parts(self, n: FloatArray, chunks: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Prefill of one request among n, and what the others of the batch cost an iteration."""
         own = self._prefill_work(chunks)
-        others = np.maximum(self.alpha + (n - 1.0) * (own + self._decode_work) / (chunks + self.out_tokens), 0.0)
+        others = np.maximum(
+            self.alpha + (n - 1.0) * (own + self._decode_work) / (chunks + self.out_tokens), 0.0
+        )
         return chunks * others + own, others
 
     def residence_time(self, n: FloatArray) -> FloatArray:
@@ -261,7 +265,15 @@ class ChunkedCurve:
         last = np.floor((chunks + m) * (self.tokens_per_iteration - L / chunks) / (L + m))
         rise = 0.5 * self.gamma * L
         return ChunkLines(
-            self.intercept.copy(), self.slope.copy(), chunks.copy(), last, self.alpha, rise, L, m, self.tokens_per_iteration
+            self.intercept.copy(),
+            self.slope.copy(),
+            chunks.copy(),
+            last,
+            self.alpha,
+            rise,
+            L,
+            m,
+            self.tokens_per_iteration,
         )
 
     def prefill_at(self, n: FloatArray) -> FloatArray:

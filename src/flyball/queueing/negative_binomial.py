@@ -37,7 +37,9 @@ def log_gamma(z: FloatArray) -> FloatArray:
         z = np.where(small, z + SHIFT, z)
     inverse = 1.0 / z
     square = inverse * inverse
-    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
+    series = inverse * (
+        1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188)))
+    )
     return (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi) + series - np.log(product)
 
 

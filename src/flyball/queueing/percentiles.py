@@ -93,7 +93,9 @@ def thresholds(curve: Curve, targets: list[QuantileTarget]) -> FloatArray:
     return np.stack([largest_batch(curve, t.metric, t.limit) - 1.0 for t in targets])
 
 
-def exceedance(replicas: Replicas, state: Steady, targets: list[QuantileTarget], threshold: FloatArray) -> FloatArray:
+def exceedance(
+    replicas: Replicas, state: Steady, targets: list[QuantileTarget], threshold: FloatArray
+) -> FloatArray:
     """(T, C): P(metric > limit) of the admitted, for targets whose thresholds went into the state."""
     n, below = replicas.curve.max_batch_size, state.below
     assert below.upto is not None
@@ -133,7 +135,9 @@ def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Stea
     return p / p.sum(axis=0) * state.weight_below, state
 
 
-def quantiles(curve: Curve, queue_size: FloatArray, rate: FloatArray, metric: Metric, quantile: float) -> FloatArray:
+def quantiles(
+    curve: Curve, queue_size: FloatArray, rate: FloatArray, metric: Metric, quantile: float
+) -> FloatArray:
     """The quantile of ttft, itl, wait or e2e of (C,) replicas at rates > 0, seconds; inf where unstable."""
     result = np.empty_like(rate)
     for lanes, part in in_blocks(curve, queue_size, np.zeros(rate.size, dtype=bool)):
@@ -155,7 +159,9 @@ def _quantiles(replicas: Replicas, rate: FloatArray, metric: Metric, quantile: f
     if metric != "itl":
         late = np.flatnonzero(~at_once & ~np.isinf(state.waiting))
         if late.size:
-            result[late] += _wait_quantile(replicas.take(late), state, p, late, (1.0 - quantile) * admitted[late])
+            result[late] += _wait_quantile(
+                replicas.take(late), state, p, late, (1.0 - quantile) * admitted[late]
+            )
     return np.where(np.isinf(state.waiting) & (metric != "itl"), np.inf, result)
 
 
@@ -166,7 +172,9 @@ def _wait_quantile(
     rate, mu, queue = state.arrival_rate[lanes], replicas.service_rate, replicas.queue_size
     full = p[replicas.curve.max_batch_size.astype(int), lanes]
     low = np.zeros_like(rate)
-    high = np.where(np.isinf(queue), 50.0 / np.maximum(mu - rate, 1e-12 * mu), (queue + 50.0 * np.sqrt(queue + 1)) / mu)
+    high = np.where(
+        np.isinf(queue), 50.0 / np.maximum(mu - rate, 1e-12 * mu), (queue + 50.0 * np.sqrt(queue + 1)) / mu
+    )
     high = np.where(np.isinf(queue), high, np.maximum(high, 50.0 / mu))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2.0

@@ -207,7 +207,13 @@ class _Search:
             before, before_g, point = point, g, step
             if done.any():
                 keep = np.flatnonzero(~done)
-                active, low, low_g, high, high_g = active[keep], low[keep], low_g[keep], high[keep], high_g[keep]
+                active, low, low_g, high, high_g = (
+                    active[keep],
+                    low[keep],
+                    low_g[keep],
+                    high[keep],
+                    high_g[keep],
+                )
                 before, before_g, point = before[keep], before_g[keep], point[keep]
         result.rate[lanes], result.throughput[lanes], result.binding[lanes] = rate, throughput, binding
 

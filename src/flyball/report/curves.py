@@ -53,7 +53,9 @@ class ServerCurves(msgspec.Struct, frozen=True):
     charts: list[Chart]
 
 
-def server_curves(fleet: Fleet, sized: Candidates, server: str, accelerator: str, replicas: int) -> ServerCurves:
+def server_curves(
+    fleet: Fleet, sized: Candidates, server: str, accelerator: str, replicas: int
+) -> ServerCurves:
     """Charts of a server that has at least one candidate and some load."""
     names = [fleet.servers[i].name for i in sized.servers]
     s = names.index(server)
@@ -91,7 +93,10 @@ def _over_load(fleet: Fleet, sized: Candidates, at: IntArray, now: float) -> lis
     means = {first: metrics.wait_time if first == "wait" else metrics.ttft, "itl": metrics.itl}
     limits = _limits(fleet, sized, at)
     charts = []
-    for metric, title in ((first, "Time to first token" if first == "ttft" else "Wait"), ("itl", "Time between tokens")):
+    for metric, title in (
+        (first, "Time to first token" if first == "ttft" else "Wait"),
+        ("itl", "Time between tokens"),
+    ):
         tail = quantiles(curve, queue, x, metric, TAIL)  # type: ignore[arg-type]
         charts.append(
             Chart(

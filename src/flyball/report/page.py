@@ -18,9 +18,9 @@ MOST_CURVES = 40
 MOST_ROWS = 2000
 
 
-
-
-def page(title: str, fleet: Fleet, plan: Plan, sized: Candidates, before: Plan | None = None, lead: str = "") -> str:
+def page(
+    title: str, fleet: Fleet, plan: Plan, sized: Candidates, before: Plan | None = None, lead: str = ""
+) -> str:
     """The whole page. `before` is a plan to show the change from; `lead` a paragraph above everything."""
     static = resources.files("flyball.report") / "static"
     environment = jinja2.Environment(
@@ -71,7 +71,8 @@ def _row(server: ServerPlan) -> dict[str, object]:
         "plan": server,
         "promises": {p.metric: p for p in server.promises},
         "why": sentences.REASON[server.reason],
-        "parts": server.mix or ((server.allocation,) if server.allocation and server.allocation.replicas else ()),
+        "parts": server.mix
+        or ((server.allocation,) if server.allocation and server.allocation.replicas else ()),
         "cost": _cost(server),
         "explanation": sentences.explanation(server),
     }
@@ -88,7 +89,8 @@ def _changes(before: Plan, after: Plan) -> list[dict[str, object]]:
     changes = []
     for name in sorted(old.keys() | new.keys()):
         a, b = (
-            " + ".join(sentences.what(p) for p in (s.mix or ((s.allocation,) if s.allocation else ()))) or "not served"
+            " + ".join(sentences.what(p) for p in (s.mix or ((s.allocation,) if s.allocation else ())))
+            or "not served"
             if s
             else "none"
             for s in (old.get(name), new.get(name))
@@ -124,7 +126,9 @@ def _latency_bars(fleet: Fleet, plan: Plan) -> dict[str, object]:
     bars: dict[str, object] = {"names": [s.server for s in shown]}
     for kind in kinds:
         found = [next((p for p in s.promises if p.metric == kind), None) for s in shown]
-        bars[f"{kind} / target"] = [p and min(p.value / p.limit, 10.0) if p and p.limit else None for p in found]
+        bars[f"{kind} / target"] = [
+            p and min(p.value / p.limit, 10.0) if p and p.limit else None for p in found
+        ]
     return bars
 
 

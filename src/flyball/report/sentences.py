@@ -103,9 +103,7 @@ def excluded(exclusion: Exclusion) -> str:
                 f"{name}: {exclusion.metric} {duration(exclusion.best)} even when idle, target "
                 f"{duration(exclusion.limit)} ({over:.0%} over)"
             )
-        return (
-            f"{name}: even when idle, {exclusion.metric} {exclusion.statistic} exceeds {duration(exclusion.limit)}"
-        )
+        return f"{name}: even when idle, {exclusion.metric} {exclusion.statistic} exceeds {duration(exclusion.limit)}"
     return {
         "not_current": f"{name}: not its present accelerator, which must be kept",
         "unknown_accelerator": f"{name}: has a profile, but the fleet does not know it",
@@ -147,7 +145,10 @@ def explanation(server: ServerPlan) -> list[str]:
 
 def summary(plan: Plan) -> list[str]:
     """The plan as a whole: who is served, what it costs, how good it is."""
-    count = {status: sum(s.status == status for s in plan.servers) for status in ("served", "best_effort", "unserved")}
+    count = {
+        status: sum(s.status == status for s in plan.servers)
+        for status in ("served", "best_effort", "unserved")
+    }
     resting = sum(s.status == "idle" for s in plan.servers)
     total = len(plan.servers)
     lines = [
@@ -163,5 +164,7 @@ def summary(plan: Plan) -> list[str]:
         quality = "proved best" if plan.proved else f"at most {plan.gap:.2%} of its cost above the best"
         if not math.isfinite(plan.gap):
             quality = "not bounded"
-        lines.append(f"Solver {plan.solver}: {quality}" + (f"; {plan.seconds:.2f} s." if plan.seconds else "."))
+        lines.append(
+            f"Solver {plan.solver}: {quality}" + (f"; {plan.seconds:.2f} s." if plan.seconds else ".")
+        )
     return lines + [f"Note: {note}." for note in plan.notes]

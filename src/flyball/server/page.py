@@ -36,7 +36,11 @@ def serve_page(html: str, port: int) -> None:
         server = page_server(html, 0)
         print(f"port {port} is taken", file=sys.stderr)
     with server:
-        print(f"the report is at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        print(
+            f"the report is at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it)",
+            file=sys.stderr,
+            flush=True,
+        )
         try:
             server.serve_forever()
         except KeyboardInterrupt:

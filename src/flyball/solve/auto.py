@@ -39,9 +39,18 @@ def bounded(problem: Problem, solution: Solution) -> Solution:
     else:
         from flyball.solve.exact import single
 
-        bound = min(single.bound(problem, dict(served_by_priority(problem, solution))), value_of(problem, solution))
+        bound = min(
+            single.bound(problem, dict(served_by_priority(problem, solution))), value_of(problem, solution)
+        )
     return Solution(
-        solution.solver, solution.option, solution.replicas, solution.served, bound, False, solution.mix, solution.notes
+        solution.solver,
+        solution.option,
+        solution.replicas,
+        solution.served,
+        bound,
+        False,
+        solution.mix,
+        solution.notes,
     )
 
 

@@ -26,7 +26,9 @@ def problem_of(fleet: Fleet, candidates: Candidates) -> tuple[Problem, IntArray]
     ranked = sorted({a.name for a in fleet.accelerators})
     rank = {name: i for i, name in enumerate(ranked)}
     by_accelerator = np.array([rank[a.name] for a in fleet.accelerators], dtype=np.int64)
-    names = np.concatenate([by_accelerator[candidates.accelerator[pairs]], np.zeros(resting.size, dtype=np.int64)])
+    names = np.concatenate(
+        [by_accelerator[candidates.accelerator[pairs]], np.zeros(resting.size, dtype=np.int64)]
+    )
     arranged = np.lexsort((names, np.round(value, DIGITS), server))
     pair, server, value = pair[arranged], server[arranged], value[arranged]
     real = pair != NONE

@@ -48,7 +48,16 @@ WAIT_MARGIN = -math.log(1.0 - 0.95)
 LARGEST_BATCH = 65_536.0
 CEIL_SLACK = 1e-9
 
-BINDINGS: tuple[Binding, ...] = ("ttft", "itl", "wait", "e2e", "throughput", "stability", "min_replicas", "none")
+BINDINGS: tuple[Binding, ...] = (
+    "ttft",
+    "itl",
+    "wait",
+    "e2e",
+    "throughput",
+    "stability",
+    "min_replicas",
+    "none",
+)
 EXCLUSIONS = ("", "out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small")
 
 
@@ -133,7 +142,9 @@ def candidates(fleet: Fleet) -> Candidates:
 
     server_of = np.repeat(np.arange(len(servers)), counts)
     profile_of = np.array([p for part in pair_profiles for p in part], dtype=np.int64)
-    profile_accelerator = np.array([accelerator_index.get(p.accelerator, -1) for p in fleet.profiles], dtype=np.int64)
+    profile_accelerator = np.array(
+        [accelerator_index.get(p.accelerator, -1) for p in fleet.profiles], dtype=np.int64
+    )
     pairs = _Pairs(fleet, servers, promises, server_of, profile_of, profile_accelerator[profile_of])
     return pairs.finish(order, idle, tuple(reasons))
 
@@ -173,7 +184,8 @@ class _Pairs:
         self.unit_cost = units * of_accelerators([a.cost for a in fleet.accelerators])
         curves = [a.power or PowerCurve(math.nan, math.nan, math.nan) for a in fleet.accelerators]
         self.power = [
-            of_accelerators([getattr(c, name) for c in curves]) for name in ("idle", "full", "mid_power", "mid_util")
+            of_accelerators([getattr(c, name) for c in curves])
+            for name in ("idle", "full", "mid_power", "mid_util")
         ]
         self.excluded = np.zeros(count, dtype=np.int64)
         self.exclude("unknown_accelerator", accelerator < 0)
@@ -191,7 +203,10 @@ class _Pairs:
             return np.zeros(self.server.size, dtype=bool)
         names = [p.accelerator for p in self.fleet.profiles]
         return np.array(
-            [bool(kept[s]) and names[p] != kept[s] for s, p in zip(self.server.tolist(), self.profile.tolist())],
+            [
+                bool(kept[s]) and names[p] != kept[s]
+                for s, p in zip(self.server.tolist(), self.profile.tolist())
+            ],
             dtype=bool,
         )
 
@@ -407,7 +422,9 @@ class _Pairs:
         return result
 
     def _by_form(self, at: IntArray) -> list[IntArray]:
-        kinds = np.array([_KINDS.index(type(p.timing)) for p in self.fleet.profiles], dtype=np.int64)[self.profile[at]]
+        kinds = np.array([_KINDS.index(type(p.timing)) for p in self.fleet.profiles], dtype=np.int64)[
+            self.profile[at]
+        ]
         return [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
     def _record_misses(self, at: IntArray, targets: Targets, light: FloatArray, lanes: IntArray) -> None:

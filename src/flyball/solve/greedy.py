@@ -158,7 +158,14 @@ def with_best_effort(problem: Problem, solution: Solution, policy: str) -> Solut
     best_effort(state, sorted(left, key=lambda s: (int(problem.priority[s]), s)), policy)
     done = state.solution(solution.solver)
     return Solution(
-        solution.solver, done.option, done.replicas, done.served, solution.bound, solution.proved, {}, solution.notes
+        solution.solver,
+        done.option,
+        done.replicas,
+        done.served,
+        solution.bound,
+        solution.proved,
+        {},
+        solution.notes,
     )
 
 

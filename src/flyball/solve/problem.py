@@ -68,7 +68,8 @@ class Problem:
         first, last = int(self.use_start[option]), int(self.use_start[option + 1])
         count = float(self.replicas[option]) or 1.0
         return [
-            (int(self.use_row[u]), float(self.use_fixed[u] + self.use_load[u] / count)) for u in range(first, last)
+            (int(self.use_row[u]), float(self.use_fixed[u] + self.use_load[u] / count))
+            for u in range(first, last)
         ]
 
 
@@ -96,7 +97,9 @@ def used(problem: Problem, solution: Solution) -> FloatArray:
     """(R,) what a solution takes of each row."""
     total = np.zeros(len(problem.rows))
     parts = [
-        (int(o), float(n)) for s, (o, n) in enumerate(zip(solution.option, solution.replicas)) if s not in solution.mix
+        (int(o), float(n))
+        for s, (o, n) in enumerate(zip(solution.option, solution.replicas))
+        if s not in solution.mix
     ] + [(o, float(n)) for part in solution.mix.values() for o, n in part]
     for option, count in parts:
         if option != NONE:
@@ -131,5 +134,6 @@ def cost_of(problem: Problem, solution: Solution) -> float:
 def served_by_priority(problem: Problem, solution: Solution) -> list[tuple[int, int]]:
     """(priority, servers served whole), first priority first."""
     return [
-        (int(p), int(np.count_nonzero(solution.served & (problem.priority == p)))) for p in np.unique(problem.priority)
+        (int(p), int(np.count_nonzero(solution.served & (problem.priority == p))))
+        for p in np.unique(problem.priority)
     ]

@@ -15,14 +15,18 @@ from flyball.solve.exact.model import INFINITY, from_rows, run
 from flyball.solve.problem import NONE, Problem, Solution, cost_of
 
 
-def solve_mix(problem: Problem, *, nodes: int | None = None, seconds: float | None = 60.0, gap: float = 1e-6) -> Solution:
+def solve_mix(
+    problem: Problem, *, nodes: int | None = None, seconds: float | None = 60.0, gap: float = 1e-6
+) -> Solution:
     """Lexicographic service by priority, then least cost; the clock is an outer guard."""
     count, options = len(problem.names), problem.server.size
     usable = (problem.option_rate > 0) | (problem.replicas == 0)
     capacity = np.where(usable, problem.option_rate, 0.0)
     has = np.zeros(count, dtype=bool)
     has[problem.server[usable]] = True
-    wanted = np.where(usable, np.ceil(problem.rate[problem.server] / np.where(capacity > 0, capacity, 1.0)), 0.0)
+    wanted = np.where(
+        usable, np.ceil(problem.rate[problem.server] / np.where(capacity > 0, capacity, 1.0)), 0.0
+    )
     upper = np.maximum(wanted, problem.min_replicas[problem.server]) * usable
     columns = np.arange(options)
     number = np.arange(count)
@@ -57,7 +61,13 @@ def solve_mix(problem: Problem, *, nodes: int | None = None, seconds: float | No
         members = number[has & (problem.priority == priority)]
         profit = np.zeros(limits.size)
         profit[options + members] = -1.0
-        answer = run(from_rows(profit, limits, blocks), integer=True, absolute_gap=1 - 1e-3, nodes=nodes, seconds=seconds)
+        answer = run(
+            from_rows(profit, limits, blocks),
+            integer=True,
+            absolute_gap=1 - 1e-3,
+            nodes=nodes,
+            seconds=seconds,
+        )
         got = 0 if answer.x is None else round(float(answer.x[options + members].sum()))
         proved = proved and answer.optimal
         best = answer.x if answer.x is not None else best
@@ -72,7 +82,12 @@ def solve_mix(problem: Problem, *, nodes: int | None = None, seconds: float | No
         )
     cost = np.concatenate([problem.unit_cost, np.zeros(count)])
     answer = run(
-        from_rows(cost, limits, blocks), integer=True, relative_gap=gap, nodes=nodes, seconds=seconds, begin=best
+        from_rows(cost, limits, blocks),
+        integer=True,
+        relative_gap=gap,
+        nodes=nodes,
+        seconds=seconds,
+        begin=best,
     )
     x = answer.x if answer.x is not None else best
     proved = proved and answer.optimal

@@ -65,8 +65,12 @@ def run(
     nodes: int | None = None,
     seconds: float | None = None,
     begin: FloatArray | None = None,
+    near: float | None = None,
 ) -> Answer:
-    """Solve as LP or MILP; one thread, fixed seed, so that the same model gives the same answer."""
+    """Solve as LP or MILP; one thread, fixed seed, so that the same model gives the same answer.
+
+    A MILP stops at either gap, after so many nodes, or at the first point with an objective of at most `near`.
+    """
     highs = highspy.Highs()
     options: dict[str, object] = {
         "output_flag": False,
@@ -77,6 +81,8 @@ def run(
         "mip_abs_gap": absolute_gap,
         "mip_rel_gap": relative_gap,
     }
+    if near is not None:
+        options["objective_target"] = near
     if nodes is not None:
         options["mip_max_nodes"] = nodes
     if seconds is not None:

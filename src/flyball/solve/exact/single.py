@@ -19,17 +19,22 @@ PROOF = 1e-6
 class Effort:
     """How hard to try. Work is counted; `seconds` is the outer guard."""
 
-    columns: int | None = None
-    """Options of least reduced cost that the integer program gets for each server; None: all."""
     nodes: int | None = None
     """Branch-and-bound nodes of each stage; None: no limit."""
     gap: float = PROOF
-    """Of cost, at which the last stage stops."""
+    """Of cost, at which the last stage stops; so it does at twice that above the relaxation."""
+    small: int = 0
+    """Up to so many columns all of them are used, to a proof."""
     seconds: float | None = None
 
 
 FULL = Effort()
-QUICK = Effort(columns=4, nodes=2000, gap=2e-4, seconds=60.0)
+QUICK = Effort(nodes=300, gap=4e-4, small=4000, seconds=60.0)
+CORES = (60, 250, 1000, 100_000)
+"""Servers that small programs around the relaxation leave open, one size after the other."""
+CORE_COLUMNS = 6
+ALL_COLUMNS = 2
+CORE_NODES = 500
 
 
 def solve(problem: Problem, effort: Effort = FULL, begin: Solution | None = None) -> Solution:
@@ -61,7 +66,7 @@ class _Stages:
         priorities = [int(p) for p in np.unique(problem.priority[self.has])]
         everyone = {p: int(np.count_nonzero(self.has & (problem.priority == p))) for p in priorities}
         goal = dict(everyone)
-        bound = self._least_value(goal) if self._could(goal) else None
+        bound = self._least_value(goal)
         if bound is None:
             goal = {}
             for p in priorities:
@@ -70,43 +75,33 @@ class _Stages:
             assert bound is not None, "the stages left a feasible plan behind"
         return self._solution(bound)
 
-    def _could(self, goal: dict[int, int]) -> bool:
-        """Whether serving everyone is not refuted by the relaxation."""
-        thrifty = self._thrifty(np.ones(self.problem.server.size, dtype=bool))
-        model = self._model(np.flatnonzero(thrifty), np.zeros(int(thrifty.sum())), goal)
-        return run(model, integer=False, seconds=self._left()).optimal
-
     def _most(self, priority: int, present: int, goal: dict[int, int]) -> int:
         """Largest number of servers of this priority beside those already promised."""
         problem = self.problem
         wanted = problem.priority[problem.server] <= priority
         columns = np.flatnonzero(self._thrifty(wanted))
-        profit = -(problem.priority[problem.server[columns]] == priority).astype(float)
-        model = self._model(columns, profit, goal)
-        relaxed = run(model, integer=False, seconds=self._left())
+        profit = np.zeros(problem.server.size)
+        profit[problem.priority[problem.server] == priority] = -1.0
+        relaxed = run(self._model(columns, profit[columns], goal), integer=False, seconds=self._left())
         most = present if not relaxed.optimal else math.floor(-relaxed.objective + 1e-6)
         here = np.flatnonzero(problem.priority == priority)
-        got = int(np.count_nonzero(self.incumbent[here] != NONE)) if self._keeps(goal) else -1
-        if got < most:
-            answer = run(
-                model,
-                integer=True,
-                absolute_gap=1.0 - 1e-3,
-                nodes=self.effort.nodes,
-                seconds=self._left(),
-                begin=self._begin(columns) if got >= 0 else None,
+
+        def got() -> int:
+            return int(np.count_nonzero(self.incumbent[here] != NONE)) if self._keeps(goal) else -1
+
+        if relaxed.x is not None and relaxed.reduced_cost is not None:
+            for size in self._cores(columns):
+                if got() >= most:
+                    break
+                core = self._core(columns, relaxed, size)
+                self._search(core, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=CORE_NODES)
+        if got() < most:
+            answer = self._search(
+                columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.effort.nodes
             )
-            found = self._accept(answer, columns)
-            if found is not None:
-                self.incumbent = found
-            if not answer.optimal:
-                most = min(most, math.floor(-answer.bound + 1e-6)) if math.isfinite(answer.bound) else most
-                self._unproved(answer)
-                got = int(np.count_nonzero(self.incumbent[here] != NONE))
-                self.proved = self.proved and got >= most
-                return got
-            most = round(-answer.objective)
-        return most
+            proved = math.floor(-answer.bound + 1e-6) if math.isfinite(answer.bound) else most
+            self.proved = self.proved and got() >= min(most, proved)
+        return max(got(), 0)
 
     def _keeps(self, goal: dict[int, int]) -> bool:
         served = self.incumbent != NONE
@@ -114,48 +109,60 @@ class _Stages:
 
     def _least_value(self, goal: dict[int, int]) -> float | None:
         """Least value that serves as many; sets the incumbent, returns the bound, None where infeasible."""
-        problem = self.problem
+        problem, effort = self.problem, self.effort
         columns = np.flatnonzero(self._useful())
-        model = self._model(columns, problem.value[columns], goal)
-        relaxed = run(model, integer=False, seconds=self._left())
-        if relaxed.infeasible:
+        relaxed = run(self._model(columns, problem.value[columns], goal), integer=False, seconds=self._left())
+        if relaxed.infeasible or relaxed.x is None or relaxed.reduced_cost is None:
             return None
-        bound = relaxed.bound
-        if self.effort.columns is not None and relaxed.reduced_cost is not None and relaxed.x is not None:
-            chosen = self._least_reduced(columns, relaxed.reduced_cost, relaxed.x)
-            answer = self._integer(chosen, goal)
-            if answer is None and not self._keeps(goal):
-                answer = self._integer(columns, goal)
+        cost = float(problem.cost[columns] @ relaxed.x)
+        small = columns.size <= effort.small
+        near = relaxed.bound + (PROOF if small else 2.0 * effort.gap) * cost
+        for size in self._cores(columns):
+            if self._near(goal, near) or small:
+                break
+            core = self._core(columns, relaxed, size)
+            self._search(core, problem.value, goal, 0.5 * effort.gap * cost, near=near, nodes=CORE_NODES)
+        if self._near(goal, near):
+            return relaxed.bound
+        if small or effort.nodes is None:
+            answer = self._search(columns, problem.value, goal, 0.5 * PROOF * cost, nodes=effort.nodes)
+            bound = max(relaxed.bound, answer.bound)
         else:
-            answer = self._integer(columns, goal)
-            if answer is not None:
-                bound = max(bound, answer.bound)
-        if answer is None and not self._keeps(goal):
-            return None
-        return bound
+            bound = relaxed.bound
+            if not self._keeps(goal):
+                self._search(columns, problem.value, goal, effort.gap * cost, near=near, nodes=effort.nodes)
+        return bound if self._keeps(goal) else None
 
-    def _integer(self, columns: IntArray, goal: dict[int, int]) -> Answer | None:
-        """Solve over some columns and keep the better of its point and the incumbent; None if it has none."""
-        problem = self.problem
-        model = self._model(columns, problem.value[columns], goal)
-        begin = self._begin(columns) if self._keeps(goal) else None
-        typical = float(problem.cost[self.incumbent[self.incumbent != NONE]].sum()) if begin is not None else 0.0
+    def _near(self, goal: dict[int, int], value: float) -> bool:
+        return self._keeps(goal) and self._value(self.incumbent) <= value
+
+    def _search(
+        self,
+        columns: IntArray,
+        cost: FloatArray,
+        goal: dict[int, int],
+        gap: float,
+        near: float | None = None,
+        nodes: int | None = None,
+    ) -> Answer:
+        """Integer program over some columns; what it finds becomes the incumbent where it is better."""
+        keeps = self._keeps(goal)
         answer = run(
-            model,
+            self._model(columns, cost[columns], goal),
             integer=True,
-            absolute_gap=0.5 * self.effort.gap * typical,
-            relative_gap=0.0 if typical else 0.1 * self.effort.gap,
-            nodes=self.effort.nodes,
+            absolute_gap=gap,
+            near=near,
+            nodes=nodes,
             seconds=self._left(),
-            begin=begin,
+            begin=self._begin(columns) if keeps else None,
         )
+        if answer.timed_out:
+            self.notes.append("stopped by the clock: the same input may give another plan")
         found = self._accept(answer, columns)
-        if not answer.optimal:
-            self._unproved(answer)
-        if found is None:
-            return None
-        if not self._keeps(goal) or self._value(found) < self._value(self.incumbent):
-            self.incumbent = found
+        if found is not None:
+            new, old = (float(cost[option[option != NONE]].sum()) for option in (found, self.incumbent))
+            if not keeps or new < old:
+                self.incumbent = found
         return answer
 
     def _value(self, option: IntArray) -> float:
@@ -194,7 +201,9 @@ class _Stages:
         at = np.flatnonzero(single)
         order = at[np.lexsort((at, amount[at], row[at], problem.server[at]))]
         first = np.ones(order.size, dtype=bool)
-        first[1:] = (problem.server[order][1:] != problem.server[order][:-1]) | (row[order][1:] != row[order][:-1])
+        first[1:] = (problem.server[order][1:] != problem.server[order][:-1]) | (
+            row[order][1:] != row[order][:-1]
+        )
         keep = wanted & ~single
         keep[order[first]] = True
         return keep & self._possible()
@@ -205,16 +214,39 @@ class _Stages:
         row[single], amount[single] = self.problem.use_row[use], self.amount[use]
         return row, amount
 
-    def _least_reduced(self, columns: IntArray, reduced: FloatArray, x: FloatArray) -> IntArray:
-        """The few columns of each server that the relaxation uses or nearly uses, and the incumbent's."""
-        assert self.effort.columns is not None
+    def _cores(self, columns: IntArray) -> list[int]:
+        """Sizes of cores up to the first that holds every server."""
+        present = np.unique(self.problem.server[columns]).size
+        return [size for i, size in enumerate(CORES) if i == 0 or CORES[i - 1] < present]
+
+    def _core(self, columns: IntArray, relaxed: Answer, size: int) -> IntArray:
+        """Columns of a small program: several for servers on the edge, one for those that are sure.
+
+        On the edge are the servers that the relaxation splits, then those whose next column costs least more.
+        """
+        assert relaxed.x is not None and relaxed.reduced_cost is not None
         server = self.problem.server[columns]
-        order = np.lexsort((columns, np.where(x > 1e-7, -1.0, reduced), server))
-        first = np.searchsorted(server[order], server[order], side="left")
-        keep = order[np.arange(order.size) - first < self.effort.columns]
+        order = np.lexsort((columns, np.where(relaxed.x > 1e-7, -1.0, relaxed.reduced_cost), server))
+        present, first = np.unique(server[order], return_index=True)
+        rank = np.arange(order.size) - np.repeat(first, np.diff([*first, order.size]))
+        split = np.zeros(len(self.problem.names), dtype=bool)
+        split[server[(relaxed.x > 1e-7) & (relaxed.x < 1.0 - 1e-7)]] = True
+        regret = np.full(len(self.problem.names), np.inf)
+        second = order[rank == 1]
+        regret[server[second]] = relaxed.reduced_cost[second]
+        # those that the relaxation leaves out may come in
+        taken = np.zeros(len(self.problem.names))
+        np.add.at(taken, server, relaxed.x)
+        lead = order[rank == 0]
+        out = taken[server[lead]] < 1.0 - 1e-7
+        regret[server[lead[out]]] = np.minimum(regret[server[lead[out]]], relaxed.reduced_cost[lead[out]])
+        regret[split] = -1.0
+        edge = np.zeros(len(self.problem.names), dtype=bool)
+        edge[present[np.argsort(regret[present], kind="stable")[:size]]] = True
+        most = CORE_COLUMNS if size < present.size else ALL_COLUMNS
+        keep = np.where(edge[server[order]], rank < most, (rank == 0) & ~(taken[server[order]] < 1e-7))
         chosen = np.zeros(self.problem.server.size, dtype=bool)
-        chosen[columns[keep]] = True
-        chosen[self.incumbent[self.incumbent != NONE]] = True
+        chosen[columns[order[keep]]] = True
         return np.flatnonzero(chosen)
 
     def _model(self, columns: IntArray, cost: FloatArray, goal: dict[int, int]) -> Model:
@@ -244,7 +276,9 @@ class _Stages:
         partial = [p for p, k in goal.items() if 0 < k < counts[p]]
         for p in partial:
             at = number[problem.priority[server] == p]
-            blocks.append((np.array([float(goal[p])]), np.array([INFINITY]), np.zeros_like(at), at, np.ones(at.size)))
+            blocks.append(
+                (np.array([float(goal[p])]), np.array([INFINITY]), np.zeros_like(at), at, np.ones(at.size))
+            )
         if any(goal.get(int(p), -1) == counts.get(int(p), -2) for p in np.unique(problem.priority[self.has])):
             # a server that must be served but has no column left makes the promise void
             missing = self.has & ~np.isin(np.arange(len(problem.names)), present)
@@ -269,12 +303,10 @@ class _Stages:
         for o in taken.tolist():
             for u in range(int(problem.use_start[o]), int(problem.use_start[o + 1])):
                 total[problem.use_row[u]] += self.amount[u]
-        fits = np.all(total <= problem.limit * (1 + 1e-12) + 1e-9) and taken.size == np.count_nonzero(option != NONE)
+        fits = np.all(total <= problem.limit * (1 + 1e-12) + 1e-9) and taken.size == np.count_nonzero(
+            option != NONE
+        )
         return option if fits else None
-
-    def _unproved(self, answer: Answer) -> None:
-        if answer.timed_out:
-            self.notes.append("stopped by the clock: the same input may give another plan")
 
     def _left(self) -> float | None:
         return None if math.isinf(self.deadline) else max(self.deadline - time.monotonic(), 0.1)
@@ -289,4 +321,6 @@ class _Stages:
         gap = value_of(problem, solution) - bound
         proved = self.proved and gap <= PROOF * max(cost_of(problem, solution), 1e-12)
         bound = min(bound, value_of(problem, solution))
-        return Solution("exact", self.incumbent, replicas, served, bound, proved, {}, tuple(dict.fromkeys(self.notes)))
+        return Solution(
+            "exact", self.incumbent, replicas, served, bound, proved, {}, tuple(dict.fromkeys(self.notes))
+        )

@@ -1,0 +1,161 @@
+"""`make bench`: problems x sizes, beside the scalar reference; medians of runs side by side.
+
+python -m benchmarks                 everything
+python -m benchmarks candidates      microseconds a pair, and the ratio to the reference
+python -m benchmarks solve           limited and overloaded fleets: seconds, gap, proof
+python -m benchmarks process         a cold process from file to written plan: seconds and memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
+from benchmarks.reference import optimizer as reference
+from flyball.solve import auto
+from flyball.solve.build import problem_of
+from flyball.solve.candidates import candidates
+from flyball.solve.problem import cost_of, served_by_priority, value_of
+
+SERVERS, ACCELERATORS = 10_000, 20
+SAMPLE = 500
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def sampled(servers: int, queue: int) -> dict[str, dict[str, object]]:
+    """A system document with a seeded sample of the servers, about SAMPLE pairs."""
+    whole = document(servers, ACCELERATORS, queue=queue)
+    system = whole["system"]
+    assert isinstance(system, dict)
+    every = system["serverData"]["servers"]
+    chosen = random.Random(7).sample(every, SAMPLE // 18)
+    return {"system": {**system, "serverData": {"servers": chosen}}}
+
+
+def bench_candidates(runs: int) -> None:
+    """All pairs of 10,000 x 20, everything from the fleet to sized and priced candidates."""
+    print(f"candidates, {SERVERS:,} servers x {ACCELERATORS} accelerators, generation 3, all pairs")
+    print(
+        f"{'queue':>6} {'pairs':>9} {'us/pair':>9} {'min':>7} {'max':>7} {'reference us/pair':>18} {'ratio':>8}"
+    )
+    for queue in (0, 256):
+        fleet = unlimited_fleet(SERVERS, ACCELERATORS, queue=queue)
+        pairs = candidates(fleet).server.size
+        sample = sampled(SERVERS, queue)
+        sample_pairs = sum(
+            sum(m["name"] == s["model"] for m in sample["system"]["modelData"]["models"])  # type: ignore[index]
+            for s in sample["system"]["serverData"]["servers"]  # type: ignore[index]
+        )
+        scalar = seconds(lambda sample=sample: reference.candidates(sample)) / sample_pairs  # type: ignore[misc]
+        times = sorted(seconds(lambda fleet=fleet: candidates(fleet)) / pairs * 1e6 for _ in range(runs))  # type: ignore[misc]
+        middle = statistics.median(times)
+        print(
+            f"{queue:>6} {pairs:>9,} {middle:>9.2f} {times[0]:>7.2f} {times[-1]:>7.2f} {scalar * 1e6:>18.0f} "
+            f"{scalar * 1e6 / middle:>7.0f}x",
+            flush=True,
+        )
+    print(f"reference: the original's algorithm in plain Python, on {sample_pairs} seeded pairs")
+
+
+def bench_solve(runs: int) -> None:
+    """Greedy beside auto and exact on limited fleets."""
+    print("solve: seconds are of the solver alone; gap is to the bound, of cost")
+    print(
+        f"{'fleet':<28} {'seed':>4} {'solver':<7} {'s':>7} {'served':>7} {'value':>10} {'gap':>9} {'proved':>6}"
+    )
+    cases = [
+        ("100 x 20, 0.7 + 0.15", 100, 0.7, 0.15, range(1, runs + 1), ("greedy", "exact")),
+        ("1,000 x 20, 0.85 + 0.3", 1000, 0.85, 0.3, (1, 2, 3), ("greedy", "auto")),
+        ("1,000 x 20, 0.7 + 0.15", 1000, 0.7, 0.15, (1, 2, 3), ("greedy", "auto")),
+        ("10,000 x 20, 0.85 + 0.3", 10_000, 0.85, 0.3, (1,), ("greedy", "auto")),
+    ]
+    for name, servers, share, spare, seeds, solvers in cases:
+        for seed in seeds:
+            fleet, sized = limited_fleet(servers, ACCELERATORS, seed, share, spare)
+            problem, _ = problem_of(fleet, sized)
+            for solver in solvers:
+                settings = replace(fleet.settings, solver=solver)
+                began = time.perf_counter()
+                found = auto.solve(problem, settings)
+                took = time.perf_counter() - began
+                value = value_of(problem, found)
+                gap = (value - found.bound) / cost_of(problem, found)
+                served = sum(n for _, n in served_by_priority(problem, found))
+                print(
+                    f"{name:<28} {seed:>4} {solver:<7} {took:>7.2f} {served:>7} {value:>10.2f} {gap:>9.2e} "
+                    f"{'yes' if found.proved else 'no':>6}",
+                    flush=True,
+                )
+
+
+MEASURE = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, done.returncode)
+"""
+
+
+def bench_process(runs: int) -> None:
+    """A process of its own from a file to a written plan."""
+    print("process: flyball plan FILE --format json --output FILE, cold")
+    print(f"{'servers':>8} {'s':>7} {'min':>7} {'max':>7} {'MB':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        for servers in (10, 1000, SERVERS):
+            file = Path(folder) / f"{servers}.json"
+            file.write_text(json.dumps(document(servers, ACCELERATORS)))
+            command = [sys.executable, "-m", "flyball", "plan", str(file), "--format", "json", "--output"]
+            results = []
+            for _ in range(runs):
+                out = subprocess.run(
+                    [sys.executable, "-c", MEASURE, *command, str(file.with_suffix(".plan"))],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout.split()
+                results.append((float(out[0]), float(out[1])))
+            times = sorted(r[0] for r in results)
+            print(
+                f"{servers:>8,} {statistics.median(times):>7.2f} {times[0]:>7.2f} {times[-1]:>7.2f} "
+                f"{max(r[1] for r in results):>6.0f}",
+                flush=True,
+            )
+
+
+def main() -> int:
+    """Run the benchmarks that are named, or all."""
+    every = {"candidates": bench_candidates, "solve": bench_solve, "process": bench_process}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
+    arguments = parser.parse_args()
+    if generator() is None:
+        print(
+            "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",
+            file=sys.stderr,
+        )
+        return 1
+    for name in arguments.names or every:
+        every[name](arguments.runs)
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
