@@ -52,11 +52,13 @@ def bench_candidates(runs: int) -> None:
     """All pairs of 10,000 x 20, everything from the fleet to sized and priced candidates."""
     print(f"candidates, {SERVERS:,} servers x {ACCELERATORS} accelerators, generation 3, all pairs")
     print(
-        f"{'queue':>6} {'pairs':>9} {'us/pair':>9} {'min':>7} {'max':>7} {'reference us/pair':>18} {'ratio':>8}"
+        "{:>6} {:>9} {:>9} {:>7} {:>7} {:>18} {:>8}".format(
+            "queue", "pairs", "us/pair", "min", "max", "reference us/pair", "ratio"
+        )
     )
     for queue in (0, 256):
         fleet = unlimited_fleet(SERVERS, ACCELERATORS, queue=queue)
-        pairs = candidates(fleet).server.size
+        pairs = candidates(fleet).replicas.size
         sample = sampled(SERVERS, queue)
         sample_pairs = sum(
             sum(m["name"] == s["model"] for m in sample["system"]["modelData"]["models"])  # type: ignore[index]
@@ -77,7 +79,9 @@ def bench_solve(runs: int) -> None:
     """Greedy beside auto and exact on limited fleets."""
     print("solve: seconds are of the solver alone; gap is to the bound, of cost")
     print(
-        f"{'fleet':<28} {'seed':>4} {'solver':<7} {'s':>7} {'served':>7} {'value':>10} {'gap':>9} {'proved':>6}"
+        "{:<28} {:>4} {:<7} {:>7} {:>7} {:>10} {:>9} {:>6}".format(
+            "fleet", "seed", "solver", "s", "served", "value", "gap", "proved"
+        )
     )
     cases = [
         ("100 x 20, 0.7 + 0.15", 100, 0.7, 0.15, range(1, runs + 1), ("greedy", "exact")),
@@ -108,7 +112,8 @@ MEASURE = """
 import resource, subprocess, sys, time
 began = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, done.returncode)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(time.perf_counter() - began, peak, done.returncode)
 """
 
 

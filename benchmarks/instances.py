@@ -31,7 +31,8 @@ def document(servers: int, accelerators: int, seed: int = 1, queue: int = 0) -> 
     if path is None:
         raise FileNotFoundError("there is no instance generator beside this checkout; set FLYBALL_SHARED")
     spec = importlib.util.spec_from_file_location("gen_instances", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     models, classes = (3, 3) if servers < 100 else (20, 5) if servers < 10_000 else (50, 10)

@@ -76,13 +76,15 @@ def test_tighter_targets_never_take_more() -> None:
 def test_no_targets_asks_for_stability_only() -> None:
     curve = chunked()
     found = size(curve, NONE, no_targets(1))
-    assert found.binding[0] == STABILITY and found.rate[0] == pytest.approx(highest_rate(curve)[0])
+    assert found.binding[0] == STABILITY
+    assert found.rate[0] == pytest.approx(highest_rate(curve)[0])
 
 
 def test_out_of_reach_says_by_how_much() -> None:
     curve = straight(0.1, 0.01, 8)
     found = size(curve, NONE, Targets(NONE, lanes(0.05), NONE, NONE))
-    assert not found.feasible[0] and found.rate[0] == 0.0
+    assert not found.feasible[0]
+    assert found.rate[0] == 0.0
     assert found.light[1, 0] == pytest.approx(0.11 / 0.05, rel=1e-2)
 
 
@@ -93,7 +95,8 @@ def test_batch_of_one_without_queue_is_served() -> None:
     curve = chunked(batch=1)
     itl = analyze(curve, lanes(0), lanes(0.0)).itl
     found = size(curve, lanes(0), Targets(NONE, 1.5 * itl, NONE, NONE))
-    assert found.feasible[0] and found.rate[0] == pytest.approx(highest_rate(curve)[0])
+    assert found.feasible[0]
+    assert found.rate[0] == pytest.approx(highest_rate(curve)[0])
     assert not size(curve, lanes(0), Targets(NONE, 0.9 * itl, NONE, NONE)).feasible[0]
 
 
@@ -111,4 +114,5 @@ def test_targets_exactly_at_an_idle_replica() -> None:
 def test_no_prompt_and_one_token() -> None:
     curve = chunked(in_tokens=0, out_tokens=1)
     found = size(curve, lanes(0), Targets(lanes(1.0), lanes(1.0), NONE, NONE))
-    assert found.feasible[0] and found.rate[0] > 0
+    assert found.feasible[0]
+    assert found.rate[0] > 0

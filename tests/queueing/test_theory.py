@@ -197,7 +197,8 @@ def test_quantiles_against_brute_force(metric: str, load: float, queue: int, q: 
 def test_unstable_queue_waits_for_ever() -> None:
     curve = chunked()
     found = analyze(curve, INF, 1.2 * highest_rate(curve))
-    assert math.isinf(found.wait_time[0]) and math.isinf(found.ttft[0])
+    assert math.isinf(found.wait_time[0])
+    assert math.isinf(found.ttft[0])
     assert found.throughput[0] == pytest.approx(highest_rate(curve)[0] / 0.999)
     assert found.utilization[0] == 1.0
     assert math.isinf(quantiles(curve, INF, 1.2 * highest_rate(curve), "ttft", 0.5)[0])
@@ -208,7 +209,8 @@ def test_no_load_is_the_limit_of_little_load() -> None:
     idle, little = analyze(curve, INF, lanes(0.0)), analyze(curve, INF, 1e-6 * highest_rate(curve))
     assert idle.ttft[0] == pytest.approx(little.ttft[0], rel=1e-4)
     assert idle.itl[0] == pytest.approx(little.itl[0], rel=1e-4)
-    assert idle.in_batch[0] == 0.0 and idle.throughput[0] == 0.0
+    assert idle.in_batch[0] == 0.0
+    assert idle.throughput[0] == 0.0
 
 
 def test_lanes_do_not_touch_each_other() -> None:

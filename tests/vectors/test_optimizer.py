@@ -15,8 +15,9 @@ from flyball.adapters.files import read_fleet
 from flyball.decide.plan import plan
 from flyball.physics.power import power
 from flyball.solve.build import problem_of
-from flyball.solve.candidates import EXCLUSIONS, Candidates, candidates
+from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.exact import solve_mix
+from flyball.solve.pairs import EXCLUSIONS
 from flyball.solve.problem import cost_of, used
 from flyball.spec.fleet import Fleet, Settings
 from flyball.units import to_cents, to_ms, to_per_minute
@@ -40,8 +41,8 @@ def load(shared: Path, generation: str) -> tuple[Fleet, dict]:
 def pairs(fleet: Fleet, sized: Candidates) -> dict[tuple[str, str], int]:
     names = [fleet.servers[i].name for i in sized.servers]
     return {
-        (names[sized.server[p]], fleet.accelerators[sized.accelerator[p]].name): p
-        for p in range(sized.server.size)
+        (names[sized.pairs.server[p]], fleet.accelerators[sized.pairs.accelerator[p]].name): p
+        for p in range(sized.pairs.server.size)
     }
 
 
@@ -51,13 +52,13 @@ def test_candidates(generation: str, shared: Path, compared: Counter[str]) -> No
     sized = candidates(fleet)
     for (server, accelerator), p in pairs(fleet, sized).items():
         expected = recorded["candidatesAllServers"].get(server, {}).get(accelerator)
-        if sized.batch[p] == 1:
+        if sized.pairs.batch[p] == 1:
             continue  # a batch of one is a flat curve: a known defect of the original
         assert (expected is not None) == (sized.excluded[p] == 0), (server, accelerator)
         compared[f"candidates, {generation}"] += 1
         if expected is None:
             continue
-        assert (sized.replicas[p], sized.batch[p]) == (expected["numReplicas"], expected["maxBatch"])
+        assert (sized.replicas[p], sized.pairs.batch[p]) == (expected["numReplicas"], expected["maxBatch"])
         wait = 1e-4 * sized.pairs.out_tokens[p] * expected["itlAverage"] / 100
         for value, name, absolute in (
             (to_cents(sized.cost[p]), "cost", 0.0),
@@ -79,7 +80,7 @@ def as_recorded(fleet: Fleet, sized: Candidates, recorded: dict) -> Candidates:
     excluded, replicas = sized.excluded.copy(), sized.replicas.copy()
     cost, value = sized.cost.copy(), sized.value.copy()
     for (server, accelerator), p in pairs(fleet, sized).items():
-        if sized.batch[p] != 1:
+        if sized.pairs.batch[p] != 1:
             continue
         expected = recorded["candidatesAllServers"].get(server, {}).get(accelerator)
         excluded[p] = 0 if expected else EXCLUSIONS.index("out_of_reach")
@@ -145,7 +146,7 @@ def test_auto_is_never_worse_than_the_recorded_greedy(shared: Path, compared: Co
 
 
 def test_integer_programs(shared: Path, compared: Counter[str]) -> None:
-    """The exact optimum of the original's program, and of the divisible one; there its answer was not its plan."""
+    """The optimum of the original's two programs; of the divisible one its answer was not its plan."""
     fleet, _ = load(shared, "G2")
     recorded = json.loads((shared / "vectors" / "inferno" / "milp-optimizer-v0.6.0-small.json").read_text())
     sized = candidates(fleet)
@@ -189,7 +190,9 @@ def test_transition_penalty(shared: Path, compared: Counter[str]) -> None:
         cost = then["cost"] / then["numReplicas"] if then["numReplicas"] else 40.0
         name = then["accelerator"] or "A100"
         document = {
-            "acceleratorData": {"accelerators": [{"name": name, "type": "A100", "multiplicity": 1, "cost": cost}]},
+            "acceleratorData": {
+                "accelerators": [{"name": name, "type": "A100", "multiplicity": 1, "cost": cost}]
+            },
             "modelData": {
                 "models": [
                     {
@@ -199,11 +202,16 @@ def test_transition_penalty(shared: Path, compared: Counter[str]) -> None:
                 ]
             },
             "serviceClassData": {
-                "serviceClasses": [{"name": "c", "priority": 1, "modelTargets": [{"model": "m", "slo-itl": 100}]}]
+                "serviceClasses": [
+                    {"name": "c", "priority": 1, "modelTargets": [{"model": "m", "slo-itl": 100}]}
+                ]
             },
             "serverData": {
                 "servers": [
-                    {"name": "s", "class": "c", "model": "m", "minNumReplicas": then["numReplicas"], "currentAlloc": now}
+                    {
+                        "name": "s", "class": "c", "model": "m",
+                        "minNumReplicas": then["numReplicas"], "currentAlloc": now,
+                    }
                 ]
             },
             "optimizerData": {"optimizer": {}},

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from msgspec.structs import replace
 
-from flyball.queueing.analysis import Metrics
 from flyball.queueing.percentiles import Metric
-from flyball.solve.candidates import BINDINGS, EXCLUSIONS, WAIT_MARGIN, Candidates
+from flyball.solve.candidates import BINDINGS, Candidates
+from flyball.solve.pairs import EXCLUSIONS, WAIT_MARGIN
 from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Promise, Reason, ServerPlan, Shortage, Status
@@ -43,17 +43,17 @@ class Explainer:
         )
         self.free = problem.limit - taken
         self._columns = {
-            name: getattr(sized, name).tolist()
+            name: getattr(sized if hasattr(sized, name) else sized.pairs, name).tolist()
             for name in (
-                "accelerator", "batch", "replicas", "unit_cost", "cost", "itl", "ttft", "utilization", "max_rate",
-                "watts", "binding",
+                "accelerator", "batch", "replicas", "unit_cost", "cost", "itl", "ttft", "utilization",
+                "max_rate", "watts", "binding",
             )
         }  # fmt: skip
         self._value = problem.value.tolist()
         self._pair = pairs.tolist()
         self._excluded: dict[int, list[int]] = {}
         for pair in np.flatnonzero(sized.excluded > 0).tolist():
-            self._excluded.setdefault(int(sized.server[pair]), []).append(pair)
+            self._excluded.setdefault(int(sized.pairs.server[pair]), []).append(pair)
 
     def servers(self) -> tuple[ServerPlan, ...]:
         """In order of name."""
@@ -65,46 +65,68 @@ class Explainer:
         )
 
     def _weigh_up(self) -> None:
-        """Parts that are not taken at an option's own size, and every part's promises, at the load it will have."""
-        parts: list[tuple[int, int, float, float]] = []  # server, option, replicas, share of the load
+        """Promises of every part at its load, and the parts that do not have an option's own size."""
+        self._parts: dict[int, tuple[Option, ...]] = {}
+        self._promises: dict[int, tuple[Promise, ...]] = {}
+        loaded: list[tuple[int, int, float, float]] = []  # server, option, replicas, share of the load
         for s in np.flatnonzero(self.solution.option != NONE).tolist():
             mix = self.solution.mix.get(s, [(int(self.solution.option[s]), float(self.solution.replicas[s]))])
             total = sum(float(self.problem.option_rate[o]) * n for o, n in mix)
             for o, n in mix:
-                if self._pair[o] != NONE and n > 0:
+                if n <= 0 or self._pair[o] == NONE:
+                    continue
+                if self.problem.rate[s] > 0:
                     share = float(self.problem.option_rate[o]) * n / total if len(mix) > 1 else 1.0
-                    parts.append((s, o, float(n), share))
-        self._parts: dict[int, tuple[Option, ...]] = {}
-        self._promises: dict[int, tuple[Promise, ...]] = {}
-        if not parts:
+                    loaded.append((s, o, float(n), share))
+                elif not self._whole(s):
+                    self._parts[s] = (*self._parts.get(s, ()), self._resized(o, n))
+        if not loaded:
             return
-        at = np.array([self._pair[o] for _, o, _, _ in parts], dtype=np.int64)
-        count, share = np.array([p[2] for p in parts]), np.array([p[3] for p in parts])
-        metrics, watts = self.sized.pairs.at_load(at, count, share)
-        for i, (s, o, n, _) in enumerate(parts):
-            if s in self.solution.mix or not self.solution.served[s]:
-                self._parts[s] = (*self._parts.get(s, ()), self._resized(o, n, metrics, watts, i))
-        for (metric, quantile), targets in self._targets_of(parts).items():
+        at = np.array([self._pair[o] for _, o, _, _ in loaded], dtype=np.int64)
+        count, shares = np.array([p[2] for p in loaded]), np.array([p[3] for p in loaded])
+        metrics, watts = self.sized.pairs.at_load(at, count, shares)
+        first = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
+        for i, (s, o, n, _) in enumerate(loaded):
+            if not self._whole(s):
+                part = replace(
+                    self._resized(o, n),
+                    itl=float(metrics.itl[i]),
+                    ttft=float(first[i]),
+                    utilization=float(metrics.utilization[i]),
+                    watts=None if math.isnan(watts[i]) else float(watts[i]),
+                )
+                self._parts[s] = (*self._parts.get(s, ()), part)
+        for (metric, quantile), targets in self._targets_of(loaded).items():
             rows = np.array([i for i, _ in targets])
             if quantile != MEAN and self.fleet.generation != "G1":
                 values = self.sized.pairs.quantile_at_load(
-                    at[rows], count[rows], share[rows], metric, quantile
+                    at[rows], count[rows], shares[rows], metric, quantile
                 )
             else:
                 values = getattr(metrics, FIELD[metric])[rows]
                 values = values * (WAIT_MARGIN if quantile != MEAN else 1.0)
             for (i, target), value in zip(targets, values.tolist(), strict=True):
-                self._keep(parts[i][0], target, value)
+                self._keep(loaded[i][0], target, value)
+
+    def _whole(self, s: int) -> bool:
+        return bool(self.solution.served[s]) and s not in self.solution.mix
+
+    def _resized(self, option: int, replicas: float) -> Option:
+        made, whole = self._option(option), float(self.problem.replicas[option]) or 1.0
+        cost = self._columns["unit_cost"][self._pair[option]] * replicas
+        watts = None if made.watts is None else made.watts * replicas / whole
+        return replace(
+            made, replicas=int(replicas), cost=cost, value=made.value * replicas / whole, watts=watts
+        )
 
     def _targets_of(
         self, parts: list[tuple[int, int, float, float]]
     ) -> dict[tuple[Metric, float], list[tuple[int, Target]]]:
         kinds: dict[tuple[Metric, float], list[tuple[int, Target]]] = {}
         for i, (s, _, _, _) in enumerate(parts):
-            promise = self.sized.promises[s]
-            if self.problem.rate[s] > 0:
-                for target in promise.targets if promise else ():
-                    kinds.setdefault((target.metric, target.quantile), []).append((i, target))
+            promise = self.sized.pairs.promises[s]
+            for target in promise.targets if promise else ():
+                kinds.setdefault((target.metric, target.quantile), []).append((i, target))
         return kinds
 
     def _keep(self, s: int, target: Target, value: float) -> None:
@@ -115,20 +137,6 @@ class Explainer:
             target.metric, target.statistic, target.limit, value, value <= target.limit * (1 + MET)
         )
         self._promises[s] = (*(p for p in have if p not in same), made)
-
-    def _resized(self, option: int, replicas: float, metrics: Metrics, watts: FloatArray, i: int) -> Option:
-        made, whole = self._option(option), float(self.problem.replicas[option]) or 1.0
-        first = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
-        return replace(
-            made,
-            replicas=int(replicas),
-            cost=self._columns["unit_cost"][self._pair[option]] * replicas,
-            value=made.value * replicas / whole,
-            itl=float(metrics.itl[i]),
-            ttft=float(first[i]),
-            utilization=float(metrics.utilization[i]),
-            watts=None if math.isnan(watts[i]) else float(watts[i]),
-        )
 
     def _option(self, option: int) -> Option:
         pair = self._pair[option]
@@ -210,19 +218,16 @@ class Explainer:
 
     def _exclusion(self, pair: int) -> Exclusion:
         kind = EXCLUSIONS[int(self.sized.excluded[pair])]
-        accelerator = self.fleet.profiles[int(self.sized.profile[pair])].accelerator
+        accelerator = self.fleet.profiles[int(self.sized.pairs.profile[pair])].accelerator
         if kind != "out_of_reach":
             return Exclusion(accelerator, kind)  # type: ignore[arg-type]
-        target = self.sized.targets[int(self.sized.worst[pair])]
-        limit = self._limit(int(self.sized.server[pair]), target)
-        return Exclusion(
-            accelerator, "out_of_reach", target.metric, target.statistic, limit, float(self.sized.best[pair])
+        metric, quantile = self.sized.pairs.target_rows()[int(self.sized.worst[pair])]
+        promise = self.sized.pairs.promises[int(self.sized.pairs.server[pair])]
+        limit = min(
+            (t.limit for t in (promise.targets if promise else ()) if t.metric == metric), default=0.0
         )
-
-    def _limit(self, s: int, target: Target) -> float:
-        promise = self.sized.promises[s]
-        limits = [t.limit for t in (promise.targets if promise else ()) if t.metric == target.metric]
-        return min(limits, default=target.limit)
+        statistic = Target(metric, limit, quantile).statistic
+        return Exclusion(accelerator, "out_of_reach", metric, statistic, limit, float(self.sized.best[pair]))
 
     def _shortages(self, option: int) -> list[Shortage]:
         """Rows in which an option needs more than is free beside what its server holds now."""
@@ -248,15 +253,15 @@ class Explainer:
 def options_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> list[tuple[Option, bool]]:
     """Every candidate of a server in order of value, and whether it is (part of) what the server gets."""
     s = [fleet.servers[i].name for i in sized.servers].index(server.server)
-    mine = np.flatnonzero((sized.server == s) & (sized.excluded == 0)).tolist()
-    names = [fleet.accelerators[int(sized.accelerator[p])].name for p in mine]
+    mine = np.flatnonzero((sized.pairs.server == s) & (sized.excluded == 0)).tolist()
+    names = [fleet.accelerators[int(sized.pairs.accelerator[p])].name for p in mine]
     parts = server.mix or ((server.allocation,) if server.allocation else ())
     chosen = {part.accelerator for part in parts}
     options = [
         Option(
             name,
             int(sized.replicas[p]),
-            int(sized.batch[p]),
+            int(sized.pairs.batch[p]),
             float(sized.cost[p]),
             float(sized.value[p]),
             float(sized.itl[p]),
@@ -273,7 +278,7 @@ def options_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> list[tupl
 
 
 def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[str, dict[str, float]]:
-    """Mean, p50, p95 and p99 of the latencies of what a server gets; empty where it gets nothing or has no load."""
+    """Mean, p50, p95 and p99 of a server's latencies; empty where it gets nothing or has no load."""
     found = next(s for s in fleet.servers if s.name == server.server)
     option = server.allocation
     if option is None or not option.replicas or server.mix or found.load.arrival_rate <= 0:
@@ -281,7 +286,9 @@ def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[
     s = [fleet.servers[i].name for i in sized.servers].index(server.server)
     accelerators = [a.name for a in fleet.accelerators]
     wanted = accelerators.index(option.accelerator)
-    at = np.flatnonzero((sized.server == s) & (sized.accelerator == wanted) & (sized.excluded == 0))
+    at = np.flatnonzero(
+        (sized.pairs.server == s) & (sized.pairs.accelerator == wanted) & (sized.excluded == 0)
+    )
     count, share = np.array([float(option.replicas)]), np.ones(1)
     means, _ = sized.pairs.at_load(at, count, share)
     metrics = [m for m in FIELD if not (m == "ttft" and fleet.generation == "G1")]

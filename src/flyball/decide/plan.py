@@ -36,7 +36,7 @@ def plan(fleet: Fleet, sized: Candidates | None = None) -> Plan:
         servers=servers,
         resources=tuple(
             ResourceUse(name, float(n), math.inf if unlimited else float(limit))
-            for name, n, limit in zip(problem.rows, taken, problem.limit)
+            for name, n, limit in zip(problem.rows, taken, problem.limit, strict=True)
         ),
         objective=objective,
         bound=solution.bound,

@@ -33,7 +33,7 @@ def change(fleet: Fleet, text: str) -> Fleet:
         match = _CHANGE.fullmatch(part)
         if match is None:
             raise WhatIfError(
-                f"what-if '{part.strip()}' cannot be read; write WHAT[NAME] and *, /, +, - or = and a number, "
+                f"what-if '{part.strip()}' cannot be read; write WHAT[NAME], one of * / + - =, and a number, "
                 "such as load*2, load[chat]*1.5, capacity[A100]=16, price[H100]*0.8 or ttft*0.5"
             )
         kind, name, operator, digits = match.groups()

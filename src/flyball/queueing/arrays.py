@@ -20,4 +20,5 @@ def take(record: Record, lanes: IntArray | BoolArray | slice) -> Record:
         f.name: value[lanes] if isinstance(value := getattr(record, f.name), np.ndarray) else value
         for f in dataclasses.fields(record)
     }
-    return type(record)(**fields)
+    made: Record = type(record)(**fields)
+    return made

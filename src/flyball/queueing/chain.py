@@ -108,7 +108,8 @@ class ServiceRates:
             tau += self._lines.intercept
             np.divide(batch, tau, out=self._rows[self._known])
             self._known += 1
-        return self._rows[n - 1]
+        row: FloatArray = self._rows[n - 1]
+        return row
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ def optimal_concurrency(
     largest: int,
     smallest: int = 1,
 ) -> Concurrency:
-    """Search for one replica; `curve_at` makes its curve for (1,) batch limits, targets are means [s] or inf."""
+    """Search for one replica: `curve_at` makes its curve for (1,) limits; targets are means [s] or inf."""
     queue, none = np.array([queue_size]), np.array([np.inf])
     targets = Targets(np.array([ttft]), np.array([itl]), none, none)
     seen: dict[int, float] = {}

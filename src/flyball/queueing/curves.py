@@ -40,8 +40,8 @@ class Lines(Protocol):
 class Curve(Protocol):
     """What the chain needs to know about one replica, over (C,) candidates."""
 
-    max_batch_size: FloatArray
-
+    @property
+    def max_batch_size(self) -> FloatArray: ...
     @property
     def linear(self) -> BoolArray: ...
     @property
@@ -221,7 +221,8 @@ class ChunkedCurve:
 
     def _fits(self, k: FloatArray, tokens: FloatArray) -> BoolArray:
         k = np.maximum(k, 1.0)
-        return (k + self.out_tokens) * (self.tokens_per_iteration - self.in_tokens / k) >= tokens
+        fits: BoolArray = (k + self.out_tokens) * (self.tokens_per_iteration - self.in_tokens / k) >= tokens
+        return fits
 
     @cached_property
     def _first_chunks(self) -> FloatArray:
@@ -229,7 +230,8 @@ class ChunkedCurve:
 
     @cached_property
     def linear(self) -> BoolArray:
-        return self._first_chunks == self.chunks(self.max_batch_size)
+        same: BoolArray = self._first_chunks == self.chunks(self.max_batch_size)
+        return same
 
     @cached_property
     def _decode_work(self) -> FloatArray:
@@ -285,7 +287,7 @@ class ChunkedCurve:
     def latencies(
         self, in_batch: FloatArray, residence: FloatArray, wait: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Means of prefill, itl, ttft = wait + prefill + one decode; prefill at the mean batch, as published."""
+        """Means of prefill, itl, ttft = wait + prefill + one decode; prefill is that of the mean batch."""
         chunks = self._first_chunks
         if not self.linear.all():
             nearest = np.clip(np.floor(in_batch + 0.5), 1.0, self.max_batch_size)

@@ -40,7 +40,8 @@ def log_gamma(z: FloatArray) -> FloatArray:
     series = inverse * (
         1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188)))
     )
-    return (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi) + series - np.log(product)
+    result: FloatArray = (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi) + series - np.log(product)
+    return result
 
 
 def log_binomial(r: FloatArray, n: FloatArray) -> FloatArray:
@@ -93,7 +94,7 @@ def beta_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def top_share(x: FloatArray, r: FloatArray, n: FloatArray, log_coefficient: FloatArray) -> FloatArray:
-    """h = p(N) / P(n <= N) of the negative binomial, for 0 < x < 1; `log_coefficient` = `log_binomial(r, n)`."""
+    """h = p(N) / P(n <= N) of the negative binomial, 0 < x < 1; `log_coefficient` is `log_binomial(r, n)`."""
     y = 1.0 - x
     saturated = y * (r + n + 3.0) < r + 1.0
     share = np.empty_like(x)

@@ -5,8 +5,8 @@ All targets are searched for at once, on
     g(lambda) = max over targets of (metric / limit) - 1   (for a quantile: P(metric > limit) / (1 - q) - 1)
 
 which grows with the load. While the batch limit is far, metrics of a linear curve are linear in
-o = lambda / (1 - lambda slope) (the odds of the negative binomial), so the first guess, made as if there were no limit,
-is often the answer; secant steps in o, held in a bracket, find the rest in a few evaluations.
+o = lambda / (1 - lambda slope) (the odds of the negative binomial), so the first guess, made as if there
+were no limit, is often the answer; secant steps in o, held in a bracket, find the rest in a few evaluations.
 A curve that is flat is no special case: g is then within the limit at both ends or at neither.
 """
 
@@ -50,14 +50,15 @@ class Targets:
         )
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> list[Metric]:
         """One name per row of `ratios`."""
         return [*MEAN_METRICS, *(t.metric for t in self.quantiles)]
 
 
 def no_targets(size: int) -> Targets:
     """Nothing is asked but stability."""
-    return Targets(*(np.full(size, np.inf) for _ in MEAN_METRICS))
+    none = np.full(size, np.inf)
+    return Targets(none, none, none, none)
 
 
 STABILITY = -1
@@ -113,7 +114,7 @@ def size(
 
 
 def guess(curve: Curve, targets: Targets) -> FloatArray:
-    """Rate at which a mean target would be reached if there were neither batch limit nor wait, (C,) or inf."""
+    """Rate that would reach a mean target if there were neither batch limit nor wait, (C,) or inf."""
     zero, one = np.zeros_like(curve.max_batch_size), np.ones_like(curve.max_batch_size)
     straight = curve.intercept + curve.slope
     _, itl0, ttft0 = curve.latencies(zero, straight, zero)

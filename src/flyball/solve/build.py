@@ -18,16 +18,16 @@ def problem_of(fleet: Fleet, candidates: Candidates) -> tuple[Problem, IntArray]
     classes = {c.name: c.priority for c in fleet.service_classes}
     priority = np.array([classes.get(s.service_class, 100) for s in servers], dtype=np.int64)
 
-    pairs = np.flatnonzero((candidates.excluded == 0) & ~candidates.idle[candidates.server])
+    pairs = np.flatnonzero((candidates.excluded == 0) & ~candidates.idle[candidates.pairs.server])
     resting = np.flatnonzero(candidates.idle)
     pair = np.concatenate([pairs, np.full(resting.size, NONE)])
-    server = np.concatenate([candidates.server[pairs], resting])
+    server = np.concatenate([candidates.pairs.server[pairs], resting])
     value = np.concatenate([candidates.value[pairs], [idle_value(fleet, order[s]) for s in resting]])
     ranked = sorted({a.name for a in fleet.accelerators})
     rank = {name: i for i, name in enumerate(ranked)}
     by_accelerator = np.array([rank[a.name] for a in fleet.accelerators], dtype=np.int64)
     names = np.concatenate(
-        [by_accelerator[candidates.accelerator[pairs]], np.zeros(resting.size, dtype=np.int64)]
+        [by_accelerator[candidates.pairs.accelerator[pairs]], np.zeros(resting.size, dtype=np.int64)]
     )
     arranged = np.lexsort((names, np.round(value, DIGITS), server))
     pair, server, value = pair[arranged], server[arranged], value[arranged]
@@ -43,7 +43,7 @@ def problem_of(fleet: Fleet, candidates: Candidates) -> tuple[Problem, IntArray]
     cards = np.array([a.multiplicity for a in fleet.accelerators], dtype=float)
     card_row = np.array([row_of[a.type] for a in fleet.accelerators], dtype=np.int64)
     units = np.array([max(p.accelerator_count, 1) for p in fleet.profiles], dtype=float)
-    of_pair = candidates.accelerator[pair[real]]
+    of_pair = candidates.pairs.accelerator[pair[real]]
     return (
         Problem(
             names=tuple(s.name for s in servers),
@@ -57,11 +57,11 @@ def problem_of(fleet: Fleet, candidates: Candidates) -> tuple[Problem, IntArray]
             limit=np.array([float(fleet.capacity.get(name, 0)) for name in rows]),
             use_start=np.concatenate([[0], np.cumsum(real)]).astype(np.int64),
             use_row=card_row[of_pair],
-            use_fixed=units[candidates.profile[pair[real]]] * cards[of_pair],
+            use_fixed=units[candidates.pairs.profile[pair[real]]] * cards[of_pair],
             use_load=np.zeros(int(real.sum())),
             rate=np.array([max(s.load.arrival_rate, 0.0) if s.load.out_tokens > 0 else 0.0 for s in servers]),
             option_rate=column(candidates.max_rate),
-            unit_cost=column(candidates.unit_cost),
+            unit_cost=column(candidates.pairs.unit_cost),
             min_replicas=np.array([s.min_replicas for s in servers], dtype=np.int64),
         ),
         pair,

@@ -98,7 +98,7 @@ def used(problem: Problem, solution: Solution) -> FloatArray:
     total = np.zeros(len(problem.rows))
     parts = [
         (int(o), float(n))
-        for s, (o, n) in enumerate(zip(solution.option, solution.replicas))
+        for s, (o, n) in enumerate(zip(solution.option, solution.replicas, strict=True))
         if s not in solution.mix
     ] + [(o, float(n)) for part in solution.mix.values() for o, n in part]
     for option, count in parts:

@@ -48,7 +48,7 @@ def from_rows(
     lower = np.concatenate([block[0] for block in rows])
     top = np.concatenate([block[1] for block in rows])
     offsets = np.cumsum([0, *(block[0].size for block in rows)])
-    row = np.concatenate([block[2] + offset for block, offset in zip(rows, offsets)])
+    row = np.concatenate([block[2] + offset for block, offset in zip(rows, offsets[:-1], strict=True)])
     column = np.concatenate([block[3] for block in rows])
     entry = np.concatenate([block[4] for block in rows])
     order = np.lexsort((row, column))
@@ -69,10 +69,14 @@ def run(
 ) -> Answer:
     """Solve as LP or MILP; one thread, fixed seed, so that the same model gives the same answer.
 
-    A MILP stops at either gap, after so many nodes, or at the first point with an objective of at most `near`.
+    A MILP stops at either gap, after so many nodes, or at the first point at or below `near`.
     """
+    if not model.cost.size:
+        void = bool(np.any(model.row_lower > 0) or np.any(model.row_upper < 0))
+        none = np.zeros(0)
+        return Answer(None if void else none, 0.0, 0.0, not void, void, none, False)
     highs = highspy.Highs()
-    options: dict[str, object] = {
+    options: dict[str, bool | int | float] = {
         "output_flag": False,
         "threads": 1,
         "random_seed": 0,

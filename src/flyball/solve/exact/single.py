@@ -174,7 +174,7 @@ class _Stages:
         single = np.diff(problem.use_start) == 1
         keep = np.ones(problem.server.size, dtype=bool)
         row, amount = self._single_rows(single)
-        # options come in order of value: within (server, row), one is useful only if it takes less than all before
+        # in order of value within (server, row): one is useful only if it takes less than all before
         least: dict[tuple[int, int], float] = {}
         for o in np.flatnonzero(single).tolist():
             key = (int(problem.server[o]), int(row[o]))
@@ -206,7 +206,8 @@ class _Stages:
         )
         keep = wanted & ~single
         keep[order[first]] = True
-        return keep & self._possible()
+        thrifty: BoolArray = keep & self._possible()
+        return thrifty
 
     def _single_rows(self, single: BoolArray) -> tuple[IntArray, FloatArray]:
         row, amount = np.zeros(single.size, dtype=np.int64), np.zeros(single.size)
@@ -224,7 +225,8 @@ class _Stages:
 
         On the edge are the servers that the relaxation splits, then those whose next column costs least more.
         """
-        assert relaxed.x is not None and relaxed.reduced_cost is not None
+        assert relaxed.x is not None
+        assert relaxed.reduced_cost is not None
         server = self.problem.server[columns]
         order = np.lexsort((columns, np.where(relaxed.x > 1e-7, -1.0, relaxed.reduced_cost), server))
         present, first = np.unique(server[order], return_index=True)
@@ -314,9 +316,8 @@ class _Stages:
     def _solution(self, bound: float) -> Solution:
         problem = self.problem
         served = self.incumbent != NONE
-        replicas = np.where(served, problem.replicas[np.where(served, self.incumbent, 0)], 0.0)
-        if not problem.server.size:
-            replicas = np.zeros(served.size)
+        replicas = np.zeros(served.size)
+        replicas[served] = problem.replicas[self.incumbent[served]]
         solution = Solution("exact", self.incumbent, replicas, served, bound, False)
         gap = value_of(problem, solution) - bound
         proved = self.proved and gap <= PROOF * max(cost_of(problem, solution), 1e-12)

@@ -1,0 +1,217 @@
+"""Pairs: every (server, accelerator) that has a profile, as columns that queueing understands.
+
+What is known of a pair before it is sized: load, batch limit, price, power, the curve of its iteration, its
+targets; and what it would do with a given number of replicas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from flyball.physics.power import power
+from flyball.queueing.analysis import Metrics, analyze, empty_metrics, lowest_rate, store
+from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
+from flyball.queueing.curves import (
+    DEFAULT_TOKENS_PER_ITERATION,
+    ChunkedCurve,
+    Curve,
+    flat_curve,
+    iteration_curve,
+    phase_curve,
+)
+from flyball.queueing.percentiles import Metric, QuantileTarget, quantiles
+from flyball.queueing.sizing import MEAN_METRICS, Targets
+from flyball.spec.accelerator import PowerCurve
+from flyball.spec.fleet import Fleet
+from flyball.spec.profile import ChunkedTiming, FlatTiming, IterationTiming, PhaseTiming, Profile
+from flyball.spec.server import Server
+from flyball.spec.service_class import MEAN, ModelTargets, Target
+
+QUEUE_PER_BATCH = 10.0
+"""Generations 1 and 2: requests that may wait, per request in the batch."""
+WAIT_MARGIN = -math.log(1.0 - 0.95)
+"""Generation 1: the mean wait stays below the limit over this, as if waits were exponential."""
+LARGEST_BATCH = 65_536.0
+EXCLUSIONS = ("", "out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small")
+FORMS = (FlatTiming, PhaseTiming, ChunkedTiming, IterationTiming)
+
+
+class Pairs:
+    """P pairs of a fleet, in order of server name, then accelerator name. Columns are (P,)."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        servers: Sequence[Server],
+        promises: Sequence[ModelTargets | None],
+        server: IntArray,
+        profile: IntArray,
+    ) -> None:
+        """`server` and `profile` of each pair index `servers` (with their promises) and fleet.profiles."""
+        self.fleet, self.servers, self.promises = fleet, servers, promises
+        self.server, self.profile = server, profile
+        number = {a.name: i for i, a in enumerate(fleet.accelerators)}
+        known = np.array([number.get(p.accelerator, -1) for p in fleet.profiles], dtype=np.int64)
+        self.accelerator: IntArray = known[profile]
+        """Index into fleet.accelerators, -1 where not known."""
+        self.rate = self._of_servers(lambda s: s.load.arrival_rate)
+        self.in_tokens = self._of_servers(lambda s: s.load.in_tokens)
+        self.out_tokens = self._of_servers(lambda s: s.load.out_tokens)
+        self.min_replicas = self._of_servers(lambda s: s.min_replicas)
+        self.no_load: BoolArray = (self.rate == 0) | (self.out_tokens == 0)
+        self.units = self._of_profiles(lambda p: max(p.accelerator_count, 1))
+        self.unit_cost: FloatArray = self.units * self._of_accelerators([a.cost for a in fleet.accelerators])
+        self.form: IntArray = np.array([FORMS.index(type(p.timing)) for p in fleet.profiles], dtype=np.int64)[
+            profile
+        ]
+        self.excluded = np.zeros(server.size, dtype=np.int64)
+        """Index into EXCLUSIONS; 0: a candidate."""
+        self.exclude("unknown_accelerator", self.accelerator < 0)
+        self.exclude("not_learned", self._of_profiles(_unlearned) > 0)
+        self.exclude("not_current", self._elsewhere())
+        self.batch = self._batch()
+
+    def exclude(self, reason: str, where: BoolArray) -> None:
+        """Give a reason to those that have none yet."""
+        self.excluded[where & (self.excluded == 0)] = EXCLUSIONS.index(reason)
+
+    def _of_servers(self, value: Callable[[Server], float]) -> FloatArray:
+        values = np.array([value(s) for s in self.servers], dtype=float)
+        return values[self.server]
+
+    def _of_profiles(self, value: Callable[[Profile], float]) -> FloatArray:
+        values = np.array([value(p) for p in self.fleet.profiles], dtype=float)
+        return values[self.profile]
+
+    def _of_accelerators(self, values: list[float]) -> FloatArray:
+        return np.array([*values, np.nan], dtype=float)[self.accelerator]
+
+    def _elsewhere(self) -> BoolArray:
+        """Pairs off the current accelerator of a server that must keep it."""
+        kept = [s.current.accelerator if s.keep_accelerator else "" for s in self.servers]
+        if not any(kept):
+            return np.zeros(self.server.size, dtype=bool)
+        names = [p.accelerator for p in self.fleet.profiles]
+        at = zip(self.server.tolist(), self.profile.tolist(), strict=True)
+        return np.array([bool(kept[s]) and names[p] != kept[s] for s, p in at], dtype=bool)
+
+    def _batch(self) -> FloatArray:
+        """Batch limit: pinned by the server, or the profile's, scaled by output length and bounded by KV."""
+        profiled = self._of_profiles(lambda p: p.max_batch_size)
+        at_tokens = self._of_profiles(lambda p: p.at_tokens)
+        scaled = np.floor(profiled * at_tokens / np.where(self.out_tokens > 0, self.out_tokens, 1.0))
+        inferno = self.fleet.generation != "flyball"
+        batch = np.where(((at_tokens > 0) | inferno) & ~self.no_load, np.maximum(scaled, 1.0), profiled)
+        pinned = self._of_servers(lambda s: s.max_batch_size)
+        batch = np.where(pinned > 0, pinned, batch)
+        kv = self._of_profiles(lambda p: p.kv_tokens)
+        fits = np.floor(kv / np.maximum(self.in_tokens + self.out_tokens, 1.0))
+        self.exclude("kv_too_small", (kv > 0) & (fits < 1) & ~self.no_load)
+        limited: FloatArray = np.clip(np.where(kv > 0, np.minimum(batch, fits), batch), 1.0, LARGEST_BATCH)
+        return limited
+
+    def timing(self, at: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """alpha, beta, gamma or kappa, and delta of some pairs, seconds; 0 where the form has none."""
+        timings = [p.timing for p in self.fleet.profiles]
+        columns = []
+        for names in (("alpha",), ("beta",), ("gamma", "kappa"), ("delta",)):
+            values = [next((getattr(t, n) for n in names if hasattr(t, n)), 0.0) for t in timings]
+            columns.append(np.array(values, dtype=float)[self.profile[at]])
+        return columns[0], columns[1], columns[2], columns[3]
+
+    def curve(self, at: IntArray) -> Curve:
+        """The iteration of pairs that share one form of timing."""
+        a, b, c, d = self.timing(at)
+        n, L, m = self.batch[at], self.in_tokens[at], self.out_tokens[at]
+        form = FORMS[int(self.form[at[0]])]
+        if form is FlatTiming:
+            return flat_curve(a, b, m, n)
+        if form is PhaseTiming:
+            return phase_curve(a, b, c, d, L, m, n)
+        if form is ChunkedTiming:
+            return ChunkedCurve(n, a, b, c, L, m, np.full_like(n, DEFAULT_TOKENS_PER_ITERATION))
+        return iteration_curve(a, b, c, d, L, m, n)
+
+    def by_form(self, at: IntArray) -> list[IntArray]:
+        """Positions in `at`, grouped by the form of the pairs' timing."""
+        forms = self.form[at]
+        return [np.flatnonzero(forms == form) for form in np.unique(forms)]
+
+    def queue_size(self, at: IntArray) -> FloatArray:
+        """Requests that may wait at one replica; inf: unbounded."""
+        if self.fleet.generation in ("G1", "G2"):
+            return QUEUE_PER_BATCH * self.batch[at]
+        default = math.inf if self.fleet.generation == "flyball" else 0.0
+        sizes = [default if s.max_queue_size is None else float(s.max_queue_size) for s in self.servers]
+        return np.array(sizes)[self.server[at]]
+
+    def _promised(self) -> list[tuple[Target, ...]]:
+        promises = [p.targets if p else () for p in self.promises]
+        if self.fleet.generation != "G1":
+            return promises
+        return [tuple(_exponential(t) for t in p) for p in promises]
+
+    def target_rows(self) -> tuple[tuple[Metric, float], ...]:
+        """(metric, quantile) of the rows of `targets`: the means first, then the quantiles that occur."""
+        kinds = sorted({(t.metric, t.quantile) for p in self._promised() for t in p if t.quantile != MEAN})
+        return (*((metric, MEAN) for metric in MEAN_METRICS), *kinds)
+
+    def targets(self, at: IntArray) -> Targets:
+        """Limits of the pairs' classes; quantile targets become one row per (metric, quantile)."""
+        promises = self._promised()
+        rows = self.target_rows()
+        limits = {row: np.full(len(promises), np.inf) for row in rows}
+        for s, promise in enumerate(promises):
+            for t in promise:
+                limits[t.metric, t.quantile][s] = min(t.limit, limits[t.metric, t.quantile][s])
+        columns = [limits[row][self.server[at]] for row in rows]
+        quantile_targets = [
+            QuantileTarget(metric, np.full(at.size, quantile), column)
+            for (metric, quantile), column in zip(rows[4:], columns[4:], strict=True)
+        ]
+        return Targets(columns[0], columns[1], columns[2], columns[3], quantile_targets)
+
+    def watts(self, at: IntArray, replicas: FloatArray, utilization: FloatArray) -> FloatArray:
+        """Watts of all replicas; nan where the accelerator has no power curve."""
+        curves = [a.power or PowerCurve(math.nan, math.nan, math.nan) for a in self.fleet.accelerators]
+        idle, full, mid_power, mid_util = (
+            self._of_accelerators([float(getattr(c, name)) for c in curves])[at]
+            for name in ("idle", "full", "mid_power", "mid_util")
+        )
+        each = power(idle, full, mid_power, mid_util, utilization)
+        return self.units[at] * replicas * each
+
+    def at_load(self, at: IntArray, replicas: FloatArray, share: FloatArray) -> tuple[Metrics, FloatArray]:
+        """Metrics and watts of pairs with given numbers of replicas, at a share of their server's load."""
+        result = empty_metrics(at.size)
+        for where in self.by_form(at):
+            some = at[where]
+            rate = self.rate[some] * share[where] / replicas[where]
+            store(result, where, analyze(self.curve(some), self.queue_size(some), rate))
+        return result, self.watts(at, replicas, result.utilization)
+
+    def quantile_at_load(
+        self, at: IntArray, replicas: FloatArray, share: FloatArray, metric: Metric, quantile: float
+    ) -> FloatArray:
+        """A quantile of a latency [s] of pairs with given numbers of replicas, at a share of the load."""
+        result = np.empty(at.size)
+        for where in self.by_form(at):
+            some = at[where]
+            curve = self.curve(some)
+            rate = np.maximum(self.rate[some] * share[where] / replicas[where], lowest_rate(curve))
+            result[where] = quantiles(curve, self.queue_size(some), rate, metric, quantile)
+        return result
+
+
+def _unlearned(profile: Profile) -> float:
+    t = profile.timing
+    return float(isinstance(t, ChunkedTiming) and t.alpha == 0 and t.beta == 0 and t.gamma == 0)
+
+
+def _exponential(target: Target) -> Target:
+    if target.metric == "wait" and target.quantile != MEAN:
+        return Target("wait", target.limit / WAIT_MARGIN)
+    return target
