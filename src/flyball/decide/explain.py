@@ -49,6 +49,7 @@ class Explainer:
                 "max_rate", "watts", "binding",
             )
         }  # fmt: skip
+        self._rows = sized.pairs.target_rows()
         self._value = problem.value.tolist()
         self._pair = pairs.tolist()
         self._excluded: dict[int, list[int]] = {}
@@ -221,7 +222,7 @@ class Explainer:
         accelerator = self.fleet.profiles[int(self.sized.pairs.profile[pair])].accelerator
         if kind != "out_of_reach":
             return Exclusion(accelerator, kind)  # type: ignore[arg-type]
-        metric, quantile = self.sized.pairs.target_rows()[int(self.sized.worst[pair])]
+        metric, quantile = self._rows[int(self.sized.worst[pair])]
         promise = self.sized.pairs.promises[int(self.sized.pairs.server[pair])]
         limit = min(
             (t.limit for t in (promise.targets if promise else ()) if t.metric == metric), default=0.0

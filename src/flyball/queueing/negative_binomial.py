@@ -52,42 +52,54 @@ def log_binomial(r: FloatArray, n: FloatArray) -> FloatArray:
 def beta_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:
     """Continued fraction C of the incomplete beta function: I_x(a, b) = x^a (1-x)^b C / (a B(a, b)).
 
-    Evaluated forward by continuants, several steps between checks; lanes that have converged drop out.
+    Evaluated forward by continuants A(k) / B(k) with partial denominators 1, A(k) = A(k-1) + d(k) A(k-2), in
+    place, several steps between checks; lanes that have converged drop out.
     """
     result = np.empty_like(x)
     lanes = np.arange(x.size)
     previous = np.full(x.size, np.inf)
-    # continuants A(k), B(k) with all partial denominators 1: A(k) = A(k-1) + d(k) A(k-2)
-    a_old, a_new = np.zeros_like(x), np.ones_like(x)
-    b_old, b_new = np.ones_like(x), np.ones_like(x)
-    ab = a + b
-    position = a.copy()  # a + 2 m
-    m = 0.0
+    a_old, a_new, b_old, b_new = np.zeros_like(x), np.ones_like(x), np.ones_like(x), np.ones_like(x)
+    ab, position, m = a + b, a.copy(), 0.0  # position = a + 2 m
     while lanes.size:
+        d, work = np.empty_like(x), np.empty_like(x)
         for _ in range(STEPS_BETWEEN_CHECKS):
-            odd = (a + m) * (ab + m) * x
-            odd /= position * (position + 1.0)
+            # d(2m+1) = -(a + m)(a + b + m) x / ((a + 2m)(a + 2m + 1))
+            np.add(a, m, out=d)
+            np.add(ab, m, out=work)
+            d *= work
+            d *= x
+            d /= position
+            np.add(position, 1.0, out=work)
+            d /= work
+            a_old *= d
+            np.subtract(a_new, a_old, out=a_old)
+            b_old *= d
+            np.subtract(b_new, b_old, out=b_old)
+            # d(2m) = m (b - m) x / ((a + 2m - 1)(a + 2m)), m one further
             m += 1.0
             position += 2.0
-            even = (b - m) * x
-            even *= m
-            even /= (position - 1.0) * position
-            a_old = a_new - odd * a_old
-            b_old = b_new - odd * b_old
-            a_new = a_old + even * a_new
-            b_new = b_old + even * b_new
-        value = a_new / b_new
-        scale = 1.0 / b_new
-        a_old, b_old, a_new, b_new = a_old * scale, b_old * scale, value, np.ones_like(value)
-        open_ = np.abs(value - previous) > TOLERANCE * np.abs(value)
-        if m >= MAX_STEPS:
-            open_[:] = False
-        if open_.all():
-            previous = value
+            np.subtract(b, m, out=d)
+            d *= x
+            d *= m
+            d /= work
+            d /= position
+            a_new *= d
+            a_new += a_old
+            b_new *= d
+            b_new += b_old
+        np.divide(1.0, b_new, out=d)
+        a_old *= d
+        b_old *= d
+        a_new *= d
+        b_new.fill(1.0)
+        np.subtract(a_new, previous, out=work)
+        open_ = np.abs(work) > TOLERANCE * a_new
+        previous = a_new.copy()
+        if open_.all() and m < MAX_STEPS:
             continue
-        result[lanes] = value
-        keep = np.flatnonzero(open_)
-        lanes, previous, position, ab = lanes[keep], value[keep], position[keep], ab[keep]
+        result[lanes] = a_new
+        keep = np.flatnonzero(open_) if m < MAX_STEPS else np.zeros(0, dtype=np.int64)
+        lanes, previous, position, ab = lanes[keep], previous[keep], position[keep], ab[keep]
         a, b, x = a[keep], b[keep], x[keep]
         a_old, a_new, b_old, b_new = a_old[keep], a_new[keep], b_old[keep], b_new[keep]
     return result

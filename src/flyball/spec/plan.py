@@ -31,7 +31,7 @@ Binding = Literal["ttft", "itl", "wait", "e2e", "throughput", "stability", "min_
 """What fixes the number of replicas."""
 
 
-class Option(msgspec.Struct, frozen=True):
+class Option(msgspec.Struct, frozen=True, gc=False):
     """One way to serve one server, at its load."""
 
     accelerator: str
@@ -51,7 +51,7 @@ class Option(msgspec.Struct, frozen=True):
     binding: Binding
 
 
-class Exclusion(msgspec.Struct, frozen=True):
+class Exclusion(msgspec.Struct, frozen=True, gc=False):
     """Why an accelerator is not a candidate."""
 
     accelerator: str
@@ -63,7 +63,7 @@ class Exclusion(msgspec.Struct, frozen=True):
     """What an almost idle replica would reach (for a quantile: the quantile)."""
 
 
-class Shortage(msgspec.Struct, frozen=True):
+class Shortage(msgspec.Struct, frozen=True, gc=False):
     """Which capacity an option lacks."""
 
     accelerator: str
@@ -72,7 +72,7 @@ class Shortage(msgspec.Struct, frozen=True):
     free: float
 
 
-class Promise(msgspec.Struct, frozen=True):
+class Promise(msgspec.Struct, frozen=True, gc=False):
     """One target of a server's class, and what becomes of it."""
 
     metric: str
