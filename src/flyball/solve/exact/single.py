@@ -24,7 +24,7 @@ class Effort:
     gap: float = PROOF
     """Of cost, at which the last stage stops; so it does at twice that above the relaxation."""
     small: int = 0
-    """Up to so many columns all of them are used, to a proof."""
+    """Up to so many columns all of them are used, to a proof, and ten times the nodes."""
     seconds: float | None = None
 
 
@@ -57,6 +57,8 @@ class _Stages:
         self.has = np.diff(problem.start) > 0
         self.proved, self.notes = True, []  # type: tuple[bool, list[str]]
         self.amount = problem.amount
+        self.small = problem.server.size <= effort.small
+        self.nodes = effort.nodes if effort.nodes is None or not self.small else 10 * effort.nodes
         self.incumbent = np.full(len(problem.names), NONE)
         if begin is not None:
             self.incumbent = np.where(begin.served, begin.option, NONE)
@@ -97,7 +99,7 @@ class _Stages:
                 self._search(core, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=CORE_NODES)
         if got() < most:
             answer = self._search(
-                columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.effort.nodes
+                columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.nodes
             )
             proved = math.floor(-answer.bound + 1e-6) if math.isfinite(answer.bound) else most
             self.proved = self.proved and got() >= min(most, proved)
@@ -115,22 +117,21 @@ class _Stages:
         if relaxed.infeasible or relaxed.x is None or relaxed.reduced_cost is None:
             return None
         cost = float(problem.cost[columns] @ relaxed.x)
-        small = columns.size <= effort.small
-        near = relaxed.bound + (PROOF if small else 2.0 * effort.gap) * cost
+        near = relaxed.bound + (PROOF if self.small else 2.0 * effort.gap) * cost
         for size in self._cores(columns):
-            if self._near(goal, near) or small:
+            if self._near(goal, near) or self.small:
                 break
             core = self._core(columns, relaxed, size)
             self._search(core, problem.value, goal, 0.5 * effort.gap * cost, near=near, nodes=CORE_NODES)
         if self._near(goal, near):
             return relaxed.bound
-        if small or effort.nodes is None:
-            answer = self._search(columns, problem.value, goal, 0.5 * PROOF * cost, nodes=effort.nodes)
+        if self.small or effort.nodes is None:
+            answer = self._search(columns, problem.value, goal, 0.5 * PROOF * cost, nodes=self.nodes)
             bound = max(relaxed.bound, answer.bound)
         else:
             bound = relaxed.bound
             if not self._keeps(goal):
-                self._search(columns, problem.value, goal, effort.gap * cost, near=near, nodes=effort.nodes)
+                self._search(columns, problem.value, goal, effort.gap * cost, near=near, nodes=self.nodes)
         return bound if self._keeps(goal) else None
 
     def _near(self, goal: dict[int, int], value: float) -> bool:
@@ -161,7 +162,7 @@ class _Stages:
         found = self._accept(answer, columns)
         if found is not None:
             new, old = (float(cost[option[option != NONE]].sum()) for option in (found, self.incumbent))
-            if not keeps or new < old:
+            if not keeps or new < old - 1e-9:
                 self.incumbent = found
         return answer
 
@@ -249,6 +250,7 @@ class _Stages:
         keep = np.where(edge[server[order]], rank < most, (rank == 0) & ~(taken[server[order]] < 1e-7))
         chosen = np.zeros(self.problem.server.size, dtype=bool)
         chosen[columns[order[keep]]] = True
+        chosen[self.incumbent[self.incumbent != NONE]] = True  # so that every core has a point to begin from
         return np.flatnonzero(chosen)
 
     def _model(self, columns: IntArray, cost: FloatArray, goal: dict[int, int]) -> Model:
