@@ -138,9 +138,12 @@ def phase_curve(
     out_tokens: FloatArray,
     max_batch_size: FloatArray,
 ) -> LinearCurve:
-    """Generation 2: tau(n) = (gamma + delta L n, 0 without prompt) + (m - 1) (alpha + beta n)."""
+    """Generation 2: tau(n) = (gamma + delta L n, 0 without prompt) + (m - 1) (alpha + beta n).
+
+    One token without a prompt would take no time at all; it takes one decode here.
+    """
     prompt = in_tokens > 0
-    decodes = np.maximum(out_tokens - 1.0, 0.0)
+    decodes = np.maximum(out_tokens - 1.0, np.where(prompt, 0.0, 1.0))
     base = np.where(prompt, gamma, 0.0)
     per_request = np.where(prompt, delta * in_tokens, 0.0)
     return LinearCurve(

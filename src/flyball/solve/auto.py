@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from flyball.solve import greedy, unlimited
@@ -22,7 +24,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
     if settings.solver == "greedy" or not problem.server.size:
         return bounded(problem, own)
     if _takes_first(problem, own):
-        return Solution(own.solver, own.option, own.replicas, own.served, value_of(problem, own), True)
+        return replace(own, bound=value_of(problem, own), proved=True)
 
     from flyball.solve import exact
 
@@ -42,16 +44,7 @@ def bounded(problem: Problem, solution: Solution) -> Solution:
         bound = min(
             single.bound(problem, dict(served_by_priority(problem, solution))), value_of(problem, solution)
         )
-    return Solution(
-        solution.solver,
-        solution.option,
-        solution.replicas,
-        solution.served,
-        bound,
-        False,
-        solution.mix,
-        solution.notes,
-    )
+    return replace(solution, bound=bound)
 
 
 def _takes_first(problem: Problem, solution: Solution) -> bool:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flyball.queueing.analysis import EPSILON, metrics_of
+from flyball.queueing.analysis import EPSILON, lowest_rate, metrics_of
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.chain import Replicas, steady_state
+from flyball.queueing.percentiles import quantiles
 from flyball.queueing.sizing import STABILITY, Sizing, Targets, size
 from flyball.solve.pairs import EXCLUSIONS, Pairs
 from flyball.spec.fleet import Fleet
@@ -72,7 +73,7 @@ class Candidates:
     worst: IntArray
     """Of those out of reach: the row of pairs.target_rows() that is missed the most."""
     best: FloatArray
-    """What an almost idle replica reaches of it, seconds (of a quantile: the exceedance over 1 - q)."""
+    """What an almost idle replica reaches of it, seconds."""
 
 
 def candidates(fleet: Fleet) -> Candidates:
@@ -171,7 +172,15 @@ class _Sized:
     def _with_load(self, at: IntArray) -> None:
         """Size pairs of one form, and see what each replica does at its share of the load."""
         pairs, generation = self.pairs, self.pairs.fleet.generation
-        curve, targets = pairs.curve(at), pairs.targets(at)
+        curve = pairs.curve(at)
+        instant = curve.residence_time(np.ones(at.size)) <= 0.0
+        if instant.any():  # a request that takes no time says that the profile is not filled in
+            self.excluded[at[instant]] = EXCLUSIONS.index("not_learned")
+            at = at[~instant]
+            if not at.size:
+                return
+            curve = pairs.curve(at)
+        targets = pairs.targets(at)
         n = curve.max_batch_size
         provided = np.array([p.throughput if p else 0.0 for p in pairs.promises])[pairs.server[at]]
         highest = n / curve.residence_time(n) * (1.0 - EPSILON)
@@ -203,15 +212,23 @@ class _Sized:
         self._record_misses(at, targets, sizing)
 
     def _record_misses(self, at: IntArray, targets: Targets, sizing: Sizing) -> None:
+        """Of pairs out of reach: which target is missed the most, and what an almost idle replica reaches."""
         miss = np.flatnonzero(~sizing.feasible)
-        light = sizing.light[:, miss]
+        if not miss.size:
+            return
+        light, where = sizing.light[:, miss], at[miss]
         row, across = light.argmax(axis=0), np.arange(miss.size)
         limits = np.stack([targets.ttft, targets.itl, targets.wait, targets.e2e])[:, miss]
         mean = row < len(limits)
-        reached = light[row, across] * limits[np.where(mean, row, 0), across]
-        self.worst[at[miss]] = row
-        self.best[at[miss]] = np.where(mean, reached, light[row, across])
-        self.excluded[at[miss]] = EXCLUSIONS.index("out_of_reach")
+        self.worst[where] = row
+        self.best[where] = light[row, across] * limits[np.where(mean, row, 0), across]
+        for r in np.unique(row[~mean]).tolist():
+            metric, quantile = self.pairs.target_rows()[r]
+            some = where[row == r]
+            curve = self.pairs.curve(some)
+            idle = lowest_rate(curve)
+            self.best[some] = quantiles(curve, self.pairs.queue_size(some), idle, metric, quantile)
+        self.excluded[where] = EXCLUSIONS.index("out_of_reach")
 
 
 def _binding(targets: Targets, binding: IntArray, provided: BoolArray) -> IntArray:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 
-from flyball.solve.problem import NONE, FloatArray, Problem, Solution
+from flyball.solve.problem import NONE, Problem, Solution, used
 
 DIGITS = 9
 """Values are compared to this many decimals: equal prices must not differ by rounding."""
@@ -32,7 +33,7 @@ def solve(problem: Problem, policy: str = "None", delayed: bool = False) -> Solu
         order = sorted(range(len(problem.names)), key=lambda s: int(problem.priority[s]))
         for _, group in groupby(order, key=lambda s: int(problem.priority[s])):
             best_effort(state, state.allocate(group), policy)
-    return state.solution("greedy")
+    return state.solution()
 
 
 class _State:
@@ -40,20 +41,18 @@ class _State:
 
     def __init__(self, problem: Problem, solution: Solution | None = None) -> None:
         self.problem = problem
-        self.free = problem.limit.astype(float).tolist()
         count = len(problem.names)
-        self.option = [NONE] * count
-        self.replicas = [0.0] * count
-        self.served = [False] * count
+        begin = solution or _nothing(count)
+        self.free = (problem.limit - used(problem, begin)).tolist()
+        self.option: list[int] = begin.option.tolist()
+        self.replicas: list[float] = begin.replicas.tolist()
+        self.served: list[bool] = begin.served.tolist()
         self._first = problem.start.tolist()
         self._value = problem.value.tolist()
         self._replicas = problem.replicas.tolist()
         self._use_start = problem.use_start.tolist()
         self._use_row = problem.use_row.tolist()
         self._amount = problem.amount.tolist()
-        if solution is not None:
-            for s in np.flatnonzero(solution.served).tolist():
-                self.give(s, int(solution.option[s]))
 
     def fits(self, option: int) -> bool:
         return all(
@@ -106,16 +105,19 @@ class _State:
         self.option[server] = option
         self.replicas[server] += count
 
-    def solution(self, solver: str) -> Solution:
-        served = np.array(self.served, dtype=bool)
-        return Solution(
-            solver,
-            np.array(self.option, dtype=np.int64),
-            np.array(self.replicas, dtype=float),
-            served,
-            -math.inf,
-            False,
+    def solution(self) -> Solution:
+        return replace(
+            _nothing(len(self.option)),
+            option=np.array(self.option, dtype=np.int64),
+            replicas=np.array(self.replicas, dtype=float),
+            served=np.array(self.served, dtype=bool),
         )
+
+
+def _nothing(count: int) -> Solution:
+    return Solution(
+        "greedy", np.full(count, NONE), np.zeros(count), np.zeros(count, dtype=bool), -math.inf, False
+    )
 
 
 def best_effort(state: _State, servers: list[int], policy: str) -> None:
@@ -151,23 +153,10 @@ def _round_robin(state: _State, servers: list[int]) -> None:
 
 def with_best_effort(problem: Problem, solution: Solution, policy: str) -> Solution:
     """Another solver's solution, its unserved given best effort in order of priority and name."""
-    if policy == "None" or solution.served.all() or solution.mix:
+    if policy == "None" or solution.served.all():
         return solution
     state = _State(problem, solution)
     left = [s for s in range(len(problem.names)) if not solution.served[s] and state.options(s)]
     best_effort(state, sorted(left, key=lambda s: (int(problem.priority[s]), s)), policy)
-    done = state.solution(solution.solver)
-    return Solution(
-        solution.solver,
-        done.option,
-        done.replicas,
-        done.served,
-        solution.bound,
-        solution.proved,
-        {},
-        solution.notes,
-    )
-
-
-Solver = Callable[[Problem], Solution]
-__all__ = ["FloatArray", "Solver", "best_effort", "solve", "with_best_effort"]
+    done = state.solution()
+    return replace(solution, option=done.option, replicas=done.replicas)

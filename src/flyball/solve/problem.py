@@ -90,6 +90,8 @@ class Solution:
     """No other solution serves more by priority, and the value is within 1e-6 of the cost of the bound."""
     mix: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     """Server to (option, replicas), where the load is divided."""
+    divisible: bool = False
+    """Solved with divisible load, for cost."""
     notes: tuple[str, ...] = ()
 
 
@@ -108,18 +110,11 @@ def used(problem: Problem, solution: Solution) -> FloatArray:
     return total
 
 
-def value_of(problem: Problem, solution: Solution, *, served_only: bool = True) -> float:
-    """Sum of the values of what is served whole, in units of the problem; mixes by their cost."""
-    total = 0.0
-    for s in np.flatnonzero(solution.option != NONE):
-        if s in solution.mix:
-            total += sum(float(problem.unit_cost[o]) * n for o, n in solution.mix[int(s)])
-        elif solution.served[s] or not served_only:
-            option = int(solution.option[s])
-            whole = float(problem.replicas[option])
-            share = float(solution.replicas[s]) / whole if whole else 1.0
-            total += float(problem.value[option]) * share
-    return total
+def value_of(problem: Problem, solution: Solution) -> float:
+    """Sum of the values of what is served whole; of divisible load, which is solved for cost, the cost."""
+    if solution.divisible:
+        return cost_of(problem, solution)
+    return float(problem.value[solution.option[solution.served]].sum())
 
 
 def cost_of(problem: Problem, solution: Solution) -> float:

@@ -60,7 +60,7 @@ class Exclusion(msgspec.Struct, frozen=True, gc=False):
     statistic: str = ""
     limit: Seconds = 0.0
     best: Seconds = 0.0
-    """What an almost idle replica would reach (for a quantile: the quantile)."""
+    """What an almost idle replica would reach."""
 
 
 class Shortage(msgspec.Struct, frozen=True, gc=False):

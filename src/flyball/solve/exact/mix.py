@@ -8,6 +8,7 @@ original, the plan that is solved is the plan that is returned.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -108,6 +109,6 @@ def solve_mix(
             option[s], replicas[s] = largest[0], sum(n for _, n in parts)
             if len(parts) > 1:
                 mix[s] = parts
-    solution = Solution("exact", option, replicas, served, answer.bound, proved, mix, tuple(notes))
+    solution = Solution("exact", option, replicas, served, answer.bound, proved, mix, True, tuple(notes))
     bound = min(answer.bound, cost_of(problem, solution)) if math.isfinite(answer.bound) else 0.0
-    return Solution("exact", option, replicas, served, bound, proved, mix, tuple(notes))
+    return replace(solution, bound=bound)

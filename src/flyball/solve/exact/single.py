@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,9 +98,7 @@ class _Stages:
                 core = self._core(columns, relaxed, size)
                 self._search(core, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=CORE_NODES)
         if got() < most:
-            answer = self._search(
-                columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.nodes
-            )
+            answer = self._search(columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.nodes)
             proved = math.floor(-answer.bound + 1e-6) if math.isfinite(answer.bound) else most
             self.proved = self.proved and got() >= min(most, proved)
         return max(got(), 0)
@@ -324,6 +322,4 @@ class _Stages:
         gap = value_of(problem, solution) - bound
         proved = self.proved and gap <= PROOF * max(cost_of(problem, solution), 1e-12)
         bound = min(bound, value_of(problem, solution))
-        return Solution(
-            "exact", self.incumbent, replicas, served, bound, proved, {}, tuple(dict.fromkeys(self.notes))
-        )
+        return replace(solution, bound=bound, proved=proved, notes=tuple(dict.fromkeys(self.notes)))
