@@ -51,6 +51,7 @@ class Explainer:
         }  # fmt: skip
         self._rows = sized.pairs.target_rows()
         self._value = problem.value.tolist()
+        self._merit = problem.cost.tolist() if solution.divisible else self._value
         self._pair = pairs.tolist()
         self._excluded: dict[int, list[int]] = {}
         for pair in np.flatnonzero(sized.excluded > 0).tolist():
@@ -173,7 +174,7 @@ class Explainer:
         parts = self._parts.get(s, ())
         mix = parts if len(parts) > 1 else ()
         allocation = max(parts, key=lambda p: p.max_rate * p.replicas) if parts else self._option(option)
-        better = [o for o in options if o < option and self._value[option] - self._value[o] > SAME]
+        better = [o for o in options if self._merit[option] - self._merit[o] > SAME]
         shortages = tuple(x for o in better for x in self._shortages(o))
         status: Status = "served" if served else "best_effort"
         if not served:

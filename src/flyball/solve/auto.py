@@ -10,6 +10,9 @@ from flyball.solve import greedy, unlimited
 from flyball.solve.problem import Problem, Solution, served_by_priority, value_of
 from flyball.spec.fleet import Settings
 
+MIX_NODES, MIX_GAP = 2000, 1e-4
+"""How hard `auto` tries with divisible load; `exact` goes on to the proof."""
+
 
 def solve(problem: Problem, settings: Settings) -> Solution:
     """Solve as the settings ask; best effort for what remains, as the saturation policy has it."""
@@ -19,7 +22,9 @@ def solve(problem: Problem, settings: Settings) -> Solution:
     if settings.heterogeneous:
         from flyball.solve.exact import solve_mix
 
-        return greedy.with_best_effort(problem, solve_mix(problem), policy)
+        proof = settings.solver == "exact"
+        mixed = solve_mix(problem) if proof else solve_mix(problem, nodes=MIX_NODES, gap=MIX_GAP)
+        return greedy.with_best_effort(problem, mixed, policy)
     own = greedy.solve(problem, policy, settings.delayed_best_effort)
     if settings.solver == "greedy" or not problem.server.size:
         return bounded(problem, own)
@@ -30,7 +35,8 @@ def solve(problem: Problem, settings: Settings) -> Solution:
 
     start = greedy.solve(problem) if policy != "None" else own
     effort = exact.single.FULL if settings.solver == "exact" else exact.single.QUICK
-    better = greedy.with_best_effort(problem, exact.solve(problem, effort, start), policy)
+    whole = greedy.polished(problem, exact.solve(problem, effort, start))
+    better = greedy.with_best_effort(problem, whole, policy)
     return max(better, own, key=lambda s: _merit(problem, s))
 
 

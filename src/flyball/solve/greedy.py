@@ -66,6 +66,11 @@ class _State:
         self.option[server], self.replicas[server] = option, self._replicas[option]
         self.served[server] = True
 
+    def take_back(self, server: int) -> None:
+        option = self.option[server]
+        for u in range(self._use_start[option], self._use_start[option + 1]):
+            self.free[self._use_row[u]] += self._amount[u]
+
     def options(self, server: int) -> range:
         return range(self._first[server], self._first[server + 1])
 
@@ -149,6 +154,22 @@ def _round_robin(state: _State, servers: list[int]) -> None:
                 state.add(server, option, 1)
                 going.append(server)
         servers = going
+
+
+def polished(problem: Problem, solution: Solution) -> Solution:
+    """Whoever has an option of less value that fits beside all others takes it, until nobody has."""
+    state = _State(problem, solution)
+    moved = True
+    while moved:
+        moved = False
+        for server in np.flatnonzero(solution.served).tolist():
+            present = state.option[server]
+            state.take_back(server)
+            better = next((o for o in state.options(server) if o < present and state.fits(o)), present)
+            state.give(server, better)
+            moved = moved or better != present
+    done = state.solution()
+    return replace(solution, option=done.option, replicas=done.replicas)
 
 
 def with_best_effort(problem: Problem, solution: Solution, policy: str) -> Solution:

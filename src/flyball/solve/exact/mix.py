@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from flyball.solve.exact.model import INFINITY, from_rows, run
+from flyball.solve.exact.model import INFINITY, PROOF, from_rows, run
 from flyball.solve.problem import NONE, Problem, Solution, cost_of
 
 
 def solve_mix(
-    problem: Problem, *, nodes: int | None = None, seconds: float | None = 60.0, gap: float = 1e-6
+    problem: Problem, *, nodes: int | None = None, gap: float = PROOF, seconds: float = 60.0
 ) -> Solution:
-    """Lexicographic service by priority, then least cost; the clock is an outer guard."""
+    """Lexicographic service by priority, then least cost to a gap; each stage has the clock as outer guard."""
     count, options = len(problem.names), problem.server.size
     usable = (problem.option_rate > 0) | (problem.replicas == 0)
     capacity = np.where(usable, problem.option_rate, 0.0)
@@ -81,9 +81,9 @@ def solve_mix(
                 np.ones(members.size),
             )
         )
-    cost = np.concatenate([problem.unit_cost, np.zeros(count)])
+    prices = np.concatenate([problem.unit_cost, np.zeros(count)])
     answer = run(
-        from_rows(cost, limits, blocks),
+        from_rows(prices, limits, blocks),
         integer=True,
         relative_gap=gap,
         nodes=nodes,
@@ -110,5 +110,6 @@ def solve_mix(
             if len(parts) > 1:
                 mix[s] = parts
     solution = Solution("exact", option, replicas, served, answer.bound, proved, mix, True, tuple(notes))
-    bound = min(answer.bound, cost_of(problem, solution)) if math.isfinite(answer.bound) else 0.0
-    return replace(solution, bound=bound)
+    cost = cost_of(problem, solution)
+    bound = min(answer.bound, cost) if math.isfinite(answer.bound) else 0.0
+    return replace(solution, bound=bound, proved=proved and cost - bound <= PROOF * max(cost, 1e-12))

@@ -11,6 +11,8 @@ from flyball.solve.problem import FloatArray, IntArray
 
 INFINITY = highspy.kHighsInf
 FEASIBILITY = 1e-9
+PROOF = 1e-6
+"""Gap, of cost, that counts as proved."""
 
 
 @dataclass(frozen=True, eq=False)

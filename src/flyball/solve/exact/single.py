@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flyball.solve.exact.model import INFINITY, Answer, Model, from_rows, run
+from flyball.solve.exact.model import INFINITY, PROOF, Answer, Model, from_rows, run
 from flyball.solve.problem import NONE, BoolArray, FloatArray, IntArray, Problem, Solution, cost_of, value_of
-
-PROOF = 1e-6
-"""Gap, of cost, that counts as proved."""
 
 
 @dataclass(frozen=True)
