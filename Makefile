@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What `make run` shows: a plan of the sample fleet as a page, served on this machine.
-RUN     ?= plan --sample --report build/report.html --open-server
+RUN     ?= plan --sample --report build/report.html --serve
 # More for pytest (`make test ARGS="-k queue"`) or for the pins (`make lock ARGS=--upgrade`).
 ARGS    ?=
 
@@ -15,7 +15,7 @@ PINS    := $(VENV)/.pins
 FLYBALL := $(VENV)/.flyball
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check bench soak lock clean $(VENV)
+.PHONY: help run test chromium test-fast check bench soak lock clean $(VENV)
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -26,9 +26,16 @@ run: $(FLYBALL) ## plan a sample fleet and show the report
 	@mkdir -p build
 	@$(BIN)/flyball $(RUN)
 
-test: $(FLYBALL) ## the whole suite, as in CI (all but the soak runs)
+test: $(FLYBALL) chromium ## the whole suite, as in CI (all but the soak runs)
 	@echo "test: the whole suite"
 	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+chromium: # what the page's plots are tested in; Debian's, where we may install it
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "test: installing chromium"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; \
+	  fi; } || echo "test: no chromium here: plots are not tested in a browser"
 
 test-fast: $(FLYBALL) ## the suite without what takes seconds
 	@echo "test-fast: without slow and soak"

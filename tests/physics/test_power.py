@@ -1,4 +1,4 @@
-"""Power curves: the three points given, straight in between, and the ends that the original divides by zero at."""
+"""Power curves: the three given points, and the ends at which the original divides by zero."""
 
 from __future__ import annotations
 

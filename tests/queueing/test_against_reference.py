@@ -16,7 +16,7 @@ CASES = 120
 
 @pytest.mark.parametrize("queue", [0, 32])
 def test_rates_are_those_of_the_reference(queue: int) -> None:
-    """Where the curve is not flat; the reference stops at 1e-6 of the target, so rates agree to about that."""
+    """Where the curve is not flat; the reference stops at 1e-6 of the target, and so do they agree."""
     rng = random.Random(11)
     agreed = 0
     for _ in range(CASES):

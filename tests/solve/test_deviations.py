@@ -236,3 +236,15 @@ def test_batch_is_clipped_at_what_any_engine_takes() -> None:
     assert sized.pairs.batch[0] == 65_536
     problem, _ = problem_of(fleet, sized)
     assert np.all(np.isfinite(problem.value))
+
+
+def test_requests_that_are_turned_away_are_told() -> None:
+    """A class that provides for less than comes, and no waiting room: the original does not say so."""
+    fleet = make_fleet([make_server(rate=100.0, max_queue_size=0)], prices={"A": 1.0}, targets=())
+    promise = replace(fleet.service_classes[0].models[0], throughput=256.0)
+    gold = replace(fleet.service_classes[0], models=(promise,))
+    made = plan(replace(fleet, service_classes=(gold, fleet.service_classes[1])))
+    assert made.servers[0].allocation is not None
+    assert made.servers[0].allocation.replicas == 1
+    assert made.servers[0].turned_away > 0.5
+    assert plan(fleet).servers[0].turned_away < 0.2

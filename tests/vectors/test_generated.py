@@ -1,4 +1,4 @@
-"""Generated fleets of 100 servers x 20 accelerators with short capacity: the proof, and never worse than greedy."""
+"""Generated fleets of 100 servers x 20 accelerators, short of capacity: proved, never worse than greedy."""
 
 from __future__ import annotations
 

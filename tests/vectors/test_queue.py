@@ -20,7 +20,7 @@ from tests.conftest import shared_dir
 
 RELATIVE = 1e-4
 FLAT = {"batch-1", "beta-gamma-zero", "decode-flat", "batch1queue0", "batch1-queue0-invalid-model"}
-"""Known defects of the original; see docs/deviations.md and tests/queueing/test_deviations.py."""
+"""Known defects of the original; see docs/deviations.md and tests/queueing/test_sizing.py."""
 MEANS = {
     "avgNumInServ": ("in_batch", 1.0),
     "avgPrefillTime": ("prefill", 1e3),

@@ -42,6 +42,7 @@ class Explainer:
             solution,
         )
         self.free = problem.limit - taken
+        self.unlimited = fleet.settings.unlimited or fleet.settings.solver == "unlimited"
         self._columns = {
             name: getattr(sized if hasattr(sized, name) else sized.pairs, name).tolist()
             for name in (
@@ -70,6 +71,7 @@ class Explainer:
         """Promises of every part at its load, and the parts that do not have an option's own size."""
         self._parts: dict[int, tuple[Option, ...]] = {}
         self._promises: dict[int, tuple[Promise, ...]] = {}
+        self._turned_away: dict[int, float] = {}
         loaded: list[tuple[int, int, float, float]] = []  # server, option, replicas, share of the load
         for s in np.flatnonzero(self.solution.option != NONE).tolist():
             mix = self.solution.mix.get(s, [(int(self.solution.option[s]), float(self.solution.replicas[s]))])
@@ -88,6 +90,9 @@ class Explainer:
         count, shares = np.array([p[2] for p in loaded]), np.array([p[3] for p in loaded])
         metrics, watts = self.sized.pairs.at_load(at, count, shares)
         first = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
+        for i, (s, _, _, part_of_load) in enumerate(loaded):
+            lost = part_of_load * float(metrics.blocking[i])
+            self._turned_away[s] = self._turned_away.get(s, 0.0) + lost
         for i, (s, o, n, _) in enumerate(loaded):
             if not self._whole(s):
                 part = replace(
@@ -167,8 +172,7 @@ class Explainer:
             reason: Reason = "no_capacity" if options else self._no_options(s)
             shortages = tuple(x for o in options for x in self._shortages(o))
             return ServerPlan(name, priority, "unserved", reason, shortages=shortages, exclusions=exclusions)
-        other = next((o for o in options if o != option), None)
-        next_best = None if other is None else self._option(other)
+        next_best = self._next_best(options, option)
         if self._pair[option] == NONE:
             return ServerPlan(name, priority, "idle", "no_load", REST, exclusions=exclusions)
         parts = self._parts.get(s, ())
@@ -186,11 +190,21 @@ class Explainer:
             self._reason(s, option, served, bool(mix), bool(better), allocation),
             allocation,
             self._promises.get(s, ()),
+            self._turned_away.get(s, 0.0),
             mix,
             next_best,
             shortages,
             exclusions,
         )
+
+    def _next_best(self, options: range, option: int) -> Option | None:
+        """The next option of no less value that would fit; where there is none, the next at all."""
+        others = [o for o in options if o != option]
+        dearer = [o for o in others if self._merit[o] >= self._merit[option]]
+        other = next((o for o in dearer if self.unlimited or not self._shortages(o)), None)
+        if other is None and others:
+            other = (dearer or others)[0]
+        return None if other is None else self._option(other)
 
     def _reason(
         self, s: int, option: int, served: bool, mixed: bool, better: bool, allocation: Option

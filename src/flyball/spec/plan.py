@@ -92,6 +92,8 @@ class ServerPlan(msgspec.Struct, frozen=True):
     allocation: Option | None = None
     promises: tuple[Promise, ...] = ()
     """Each target with the latency that this allocation gives; of a mix, its slowest part."""
+    turned_away: float = 0.0
+    """Share of its requests that find the waiting room full."""
     mix: tuple[Option, ...] = ()
     """The parts, where the load is divided; `allocation` is then the largest."""
     next_best: Option | None = None

@@ -19,7 +19,7 @@ from flyball.solve.problem import NONE, Problem, Solution, cost_of
 def solve_mix(
     problem: Problem, *, nodes: int | None = None, gap: float = PROOF, seconds: float = 60.0
 ) -> Solution:
-    """Lexicographic service by priority, then least cost to a gap; each stage has the clock as outer guard."""
+    """Lexicographic service by priority, then least cost to a gap; the clock guards each stage."""
     count, options = len(problem.names), problem.server.size
     usable = (problem.option_rate > 0) | (problem.replicas == 0)
     capacity = np.where(usable, problem.option_rate, 0.0)
