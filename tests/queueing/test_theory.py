@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flyball.queueing.analysis import analyze, highest_rate
 from flyball.queueing.chain import geometric_tail, prepare, steady_state
-from flyball.queueing.negative_binomial import log_gamma, top_share
+from flyball.queueing.negative_binomial import log_cdf, log_gamma, top_share
 from flyball.queueing.percentiles import quantiles, wait_tail
 from tests.queueing.builders import brute, chunked, lanes, straight
 
@@ -126,6 +126,33 @@ def test_top_share(r: float, n: int, x: float) -> None:
     assert found[0] == pytest.approx(p[-1] / p.sum(), rel=1e-9, abs=1e-18)
 
 
+@given(st.floats(0.02, 400), st.integers(0, 400), st.floats(0.01, 0.995))
+def test_log_cdf(r: float, n: int, x: float) -> None:
+    log_p = r * np.log1p(-x) + np.concatenate(
+        [[0.0], np.cumsum(np.log(x * (r + np.arange(n)) / np.arange(1, n + 1)))]
+    )
+    expected = log_p.max() + np.log(np.exp(log_p - log_p.max()).sum())
+    assert log_cdf(lanes(x), lanes(r), lanes(n))[0] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(
+    st.floats(0.001, 1.0),
+    st.floats(1e-3, 0.3),
+    st.integers(13, 300),
+    st.floats(0.05, 0.99),
+    st.integers(-1, 300),
+)
+def test_distribution_at_a_threshold_in_closed_form(
+    base: float, slope: float, batch: int, load: float, threshold: int
+) -> None:
+    curve = straight(base, slope, batch)
+    rate = load * highest_rate(curve)
+    found = prepare(curve, INF, closed=True).states.below(rate, np.array([[float(threshold)]]))
+    p = brute(curve, 0, rate[0])
+    assert found.upto is not None
+    assert found.upto[0, 0] == pytest.approx(p[: threshold + 1].sum(), rel=1e-8, abs=1e-12)
+
+
 @given(st.floats(1e-3, 1e5))
 def test_log_gamma(z: float) -> None:
     assert log_gamma(lanes(z))[0] == pytest.approx(math.lgamma(z), rel=1e-13, abs=1e-13)
@@ -149,8 +176,9 @@ def test_bounded_wait_tail_is_a_mixture_of_erlangs(rho: float, queue: int, time:
             for i in range(stages)
         )
 
-    expected = sum(rho**j * erlang(j + 1) for j in range(queue))
-    found = wait_tail(lanes(time), lanes(rho), lanes(1.0), lanes(queue))[0]
+    full = 1.0 / sum(rho**j for j in range(queue))
+    expected = sum(full * rho**j * erlang(j + 1) for j in range(queue))
+    found = wait_tail(lanes(full), lanes(time), lanes(rho), lanes(1.0), lanes(queue))[0]
     assert found == pytest.approx(expected, rel=1e-7, abs=1e-12)
 
 

@@ -5,10 +5,10 @@ with ratio rho = lambda / mu(N), summed in closed form. The states up to N enter
 
     h = p(N) / P(n <= N)    and    E = E[n | n <= N],
 
-in closed form (`LineStates`) where tau is a straight line, by recursion (`TableStates`) where it is not
-or where the distribution at a threshold is asked for. Little's law gives the rest. Unlike the original
-there is no K at which a valid queue is refused (N = 1, Q = 0 is M/M/1/1) and no load that is too high:
-rho >= 1 fills a bounded waiting room, and makes an unbounded one wait for ever (inf).
+in closed form (`LineStates`) where tau is a straight line, by recursion (`TableStates`) where it is not.
+Little's law gives the rest. Unlike the original there is no K at which a valid queue is refused (N = 1,
+Q = 0 is M/M/1/1) and no load that is too high: rho >= 1 fills a bounded waiting room, and makes an
+unbounded one wait for ever (inf).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
 from flyball.queueing.curves import Curve, Lines
-from flyball.queueing.negative_binomial import log_binomial, top_share
+from flyball.queueing.negative_binomial import log_binomial, log_cdf, top_share
 
 CLOSED_FORM_LIMIT = 0.9995
 """Largest x = lambda slope for the closed form: beyond, 1 - x is a small difference of large numbers."""
@@ -69,14 +69,20 @@ class LineStates:
         return take(self, lanes)
 
     def below(self, rate: FloatArray, threshold: FloatArray | None = None) -> Below:
-        """h and E at (C,) rates with rate * slope below `CLOSED_FORM_LIMIT`."""
-        if threshold is not None:
-            raise ValueError("the closed form has no distribution at thresholds; use TableStates")
+        """h, E and the distribution at (T, C) thresholds, for rate * slope < `CLOSED_FORM_LIMIT`."""
         n, x = self.max_batch_size, rate * self.slope
         start = rate * self.intercept  # x (r - 1), finite however flat the curve
-        top = top_share(x, self.intercept / self.slope + 1.0, n, self.log_coefficient)
+        r = self.intercept / self.slope + 1.0
+        top = top_share(x, r, n, self.log_coefficient)
         mean = (start + x - (start + x * (n + 1.0)) * top) / (1.0 - x)
-        return Below(top, mean)
+        return Below(top, mean, None if threshold is None else _upto(x, r, n, threshold))
+
+
+def _upto(x: FloatArray, r: FloatArray, n: FloatArray, threshold: FloatArray) -> FloatArray:
+    """P(at most threshold | at most n) of the negative binomial for (T, C) thresholds from -1."""
+    whole = log_cdf(x, r, n)
+    rows = [np.exp(np.minimum(log_cdf(x, r, np.clip(row, 0.0, n)) - whole, 0.0)) for row in threshold]
+    return np.where(threshold < 0, 0.0, np.stack(rows))
 
 
 class ServiceRates:

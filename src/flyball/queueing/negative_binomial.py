@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flyball.queueing.arrays import FloatArray
+from flyball.queueing.arrays import BoolArray, FloatArray
 
 TOLERANCE = 1e-13
 STEPS_BETWEEN_CHECKS = 4
@@ -105,22 +105,49 @@ def beta_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:
     return result
 
 
+NEGLIGIBLE = np.log(1e-18)
+
+
 def top_share(x: FloatArray, r: FloatArray, n: FloatArray, log_coefficient: FloatArray) -> FloatArray:
     """h = p(N) / P(n <= N) of the negative binomial, 0 < x < 1; `log_coefficient` is `log_binomial(r, n)`."""
-    y = 1.0 - x
-    saturated = y * (r + n + 3.0) < r + 1.0
     share = np.empty_like(x)
+    saturated = _saturated(x, r, n)
     at = np.flatnonzero(saturated)
     if at.size:
-        share[at] = r[at] / (x[at] * (n[at] + r[at]) * beta_fraction(r[at], n[at] + 1.0, y[at]))
+        share[at] = r[at] / (x[at] * (n[at] + r[at]) * beta_fraction(r[at], n[at] + 1.0, 1.0 - x[at]))
     at = np.flatnonzero(~saturated)
     if at.size:
-        xa, ra, na = x[at], r[at], n[at]
-        density = np.exp(log_coefficient[at] + na * np.log(xa) + ra * np.log1p(-xa))
-        heavy = np.flatnonzero(density > 1e-18)
-        if heavy.size:
-            xh, rh, nh = xa[heavy], ra[heavy], na[heavy]
-            tail = density[heavy] * xh * (nh + rh) / (nh + 1.0) * beta_fraction(nh + 1.0, rh, xh)
-            density[heavy] /= 1.0 - tail
-        share[at] = density
+        log_density = log_coefficient[at] + n[at] * np.log(x[at]) + r[at] * np.log1p(-x[at])
+        share[at] = np.exp(log_density) / (1.0 - _tail(x[at], r[at], n[at], log_density))
     return share
+
+
+def log_cdf(x: FloatArray, r: FloatArray, n: FloatArray) -> FloatArray:
+    """ln P(at most n) of the whole negative binomial, 0 < x < 1, n >= 0."""
+    log_density = log_binomial(r, n) + n * np.log(x) + r * np.log1p(-x)
+    result = np.empty_like(x)
+    saturated = _saturated(x, r, n)
+    at = np.flatnonzero(saturated)
+    if at.size:
+        fraction = beta_fraction(r[at], n[at] + 1.0, 1.0 - x[at])
+        result[at] = log_density[at] + np.log(x[at] * (n[at] + r[at]) * fraction / r[at])
+    at = np.flatnonzero(~saturated)
+    if at.size:
+        result[at] = np.log1p(-_tail(x[at], r[at], n[at], log_density[at]))
+    return result
+
+
+def _saturated(x: FloatArray, r: FloatArray, n: FloatArray) -> BoolArray:
+    """Where the fraction converges from the saturated side; elsewhere it does from the tail's."""
+    side: BoolArray = (1.0 - x) * (r + n + 3.0) < r + 1.0
+    return side
+
+
+def _tail(x: FloatArray, r: FloatArray, n: FloatArray, log_density: FloatArray) -> FloatArray:
+    """P(more than n), on the light side."""
+    tail = np.zeros_like(x)
+    at = np.flatnonzero(log_density > NEGLIGIBLE)
+    if at.size:
+        xa, ra, na = x[at], r[at], n[at]
+        tail[at] = np.exp(log_density[at]) * xa * (na + ra) / (na + 1.0) * beta_fraction(na + 1.0, ra, xa)
+    return tail

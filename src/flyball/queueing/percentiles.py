@@ -19,10 +19,12 @@ import numpy as np
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.chain import Replicas, Steady, TableStates, in_blocks, steady_state
 from flyball.queueing.curves import Curve
+from flyball.queueing.negative_binomial import log_gamma
 
 Metric = Literal["ttft", "itl", "wait", "e2e"]
 BISECTIONS = 60
 ERLANG_NEGLIGIBLE = 1e-14
+WINDOW_CELLS = 1_000_000
 
 
 def batch_value(curve: Curve, metric: Metric) -> Callable[[FloatArray], FloatArray]:
@@ -50,33 +52,50 @@ def largest_batch(curve: Curve, metric: Metric, limit: FloatArray) -> FloatArray
     return low
 
 
-def wait_tail(time: FloatArray, rate: FloatArray, service_rate: FloatArray, queue: FloatArray) -> FloatArray:
-    """Sum over j = 0..Q-1 of rho^j P(Erlang(j + 1, mu) > time): how many still wait, in units of p(N).
+def wait_tail(
+    full: FloatArray, time: FloatArray, rate: FloatArray, service_rate: FloatArray, queue: FloatArray
+) -> FloatArray:
+    """P(an arrival waits longer than time): sum over j = 0..Q-1 of p(N + j) P(Erlang(j + 1, mu) > time).
 
-    Unbounded: exp(-(mu - lambda) t) / (1 - rho). Bounded: the Poisson terms one by one.
+    `full` is p(N). Unbounded: full exp(-(mu - lambda) t) / (1 - rho). Bounded: the Poisson terms one by one.
     """
     rho = rate / service_rate
     time = np.maximum(time, 0.0)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        result = np.where(rho < 1.0, np.exp(-(service_rate - rate) * time) / (1.0 - rho), np.inf)
+        result = np.where(rho < 1.0, full * np.exp(-(service_rate - rate) * time) / (1.0 - rho), np.inf)
         negligible = np.isinf(queue) | ((rho < 1.0) & (queue * np.log(rho) < np.log(ERLANG_NEGLIGIBLE)))
     at = np.flatnonzero(~negligible)
     if at.size:
-        result[at] = _bounded_wait_tail(time[at] * service_rate[at], rho[at], queue[at])
+        result[at] = _bounded_wait_tail(full[at], time[at] * service_rate[at], rho[at], queue[at])
     return result
 
 
-def _bounded_wait_tail(mean: FloatArray, rho: FloatArray, queue: FloatArray) -> FloatArray:
-    # sum over i < Q of Poisson(i; mean) * (rho^i + ... + rho^(Q-1)), from i = Q-1 down
-    total, geometric = np.zeros_like(mean), np.zeros_like(mean)
-    log_mean = np.log(np.maximum(mean, 1e-300))
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, queue.max() + 1.0)))])
-    log_rho = np.log(rho)
-    for i in range(int(queue.max()) - 1, -1, -1):
-        inside = i < queue
-        geometric = np.where(inside, geometric + np.exp(np.minimum(i * log_rho, 700.0)), 0.0)
-        total += np.exp(i * log_mean - mean - log_factorial[i]) * geometric
-    return total
+def _bounded_wait_tail(full: FloatArray, mean: FloatArray, rho: FloatArray, queue: FloatArray) -> FloatArray:
+    """Sum over i < Q of Poisson(i; mean) (p(N + i) + ... + p(N + Q - 1)), where the Poisson law has weight."""
+    reach = 9.0 * np.sqrt(mean) + 30.0
+    low = np.floor(np.maximum(mean - reach, 0.0))
+    high = np.floor(np.minimum(mean + reach, queue - 1.0))
+    result = np.zeros_like(mean)
+    with np.errstate(divide="ignore"):
+        log_mean, log_full, log_rho = np.log(mean), np.log(full), np.log(rho)
+    step = max(1, WINDOW_CELLS // int(np.maximum(high - low, 0.0).max(initial=0.0) + 1.0))
+    for first in range(0, mean.size, step):
+        lanes = np.arange(first, min(first + step, mean.size))
+        width = np.arange(np.maximum(high - low, 0.0)[lanes].max() + 1.0)
+        i = low[lanes, None] + width
+        m, f, r = log_mean[lanes, None], log_full[lanes, None], log_rho[lanes, None]
+        with np.errstate(invalid="ignore", over="ignore"):
+            poisson = np.exp(np.where(i > 0, i * m, 0.0) - mean[lanes, None] - log_gamma(i + 1.0))
+            rest = (queue[lanes, None] - i) * r  # ln rho^(Q - i)
+            last = np.exp(np.minimum(f + queue[lanes, None] * r, 0.0))
+            above = np.where(rest > 30.0, last, np.exp(f + i * r) * np.expm1(np.minimum(rest, 30.0)))
+            flat = np.abs(r) < 1e-12
+            above = np.where(
+                flat, np.exp(f) * (queue[lanes, None] - i), above / np.where(flat, 1.0, np.expm1(r))
+            )
+        inside = i <= high[lanes, None]
+        result[lanes] = np.where(inside, poisson * above, 0.0).sum(axis=1)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +129,7 @@ def exceedance(
         if target.metric == "itl":
             waited = np.where(slack < 0, admitted - at_once, 0.0)
         else:
-            tail = full * wait_tail(slack, state.arrival_rate, replicas.service_rate, replicas.queue_size)
+            tail = wait_tail(full, slack, state.arrival_rate, replicas.service_rate, replicas.queue_size)
             waited = np.where(slack < 0, admitted - at_once, tail)
         late = (late + waited) / admitted
         unstable = np.isinf(state.waiting)
@@ -178,6 +197,6 @@ def _wait_quantile(
     high = np.where(np.isinf(queue), high, np.maximum(high, 50.0 / mu))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2.0
-        beyond: BoolArray = full * wait_tail(middle, rate, mu, queue) > remaining
+        beyond: BoolArray = wait_tail(full, middle, rate, mu, queue) > remaining
         low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
     return high

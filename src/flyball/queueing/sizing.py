@@ -102,7 +102,7 @@ def size(
         np.zeros(count, dtype=bool),
         np.zeros((len(targets.names), count)),
     )
-    closed = has_closed_form(curve) & (not targets.quantiles)
+    closed = has_closed_form(curve)
     guessed = guess(curve, targets)
     depth = expected_depth(curve, np.minimum(guessed, top))
     for lanes, replicas in in_blocks(curve, queue_size, closed, depth):
