@@ -88,6 +88,18 @@ def test_out_of_reach_says_by_how_much() -> None:
     assert found.light[1, 0] == pytest.approx(0.11 / 0.05, rel=1e-2)
 
 
+def test_lanes_without_a_limit_stand_beside_lanes_with_one() -> None:
+    curve = straight(0.1, 0.01, 8)
+    both = type(curve)(*(np.repeat(column, 2) for column in vars(curve).values()))
+    limit = QuantileTarget("e2e", lanes(0.95, 0.95), lanes(0.15, math.inf))
+    none = lanes(math.inf, math.inf)
+    for queue in (0.0, 40.0, math.inf):
+        found = size(both, lanes(queue, queue), Targets(none, none, none, none, [limit]))
+        assert found.feasible.all()
+        assert found.rate[0] < found.rate[1]
+        assert found.binding[1] == STABILITY
+
+
 # what the original gets wrong: docs/deviations.md
 
 

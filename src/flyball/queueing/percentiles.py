@@ -64,14 +64,15 @@ def wait_tail(
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         result = np.where(rho < 1.0, full * np.exp(-(service_rate - rate) * time) / (1.0 - rho), np.inf)
         negligible = np.isinf(queue) | ((rho < 1.0) & (queue * np.log(rho) < np.log(ERLANG_NEGLIGIBLE)))
-    at = np.flatnonzero(~negligible)
+    result = np.where(np.isinf(time), 0.0, result)
+    at = np.flatnonzero(~negligible & np.isfinite(time))
     if at.size:
         result[at] = _bounded_wait_tail(full[at], time[at] * service_rate[at], rho[at], queue[at])
     return result
 
 
 def _bounded_wait_tail(full: FloatArray, mean: FloatArray, rho: FloatArray, queue: FloatArray) -> FloatArray:
-    """Sum over i < Q of Poisson(i; mean) (p(N + i) + ... + p(N + Q - 1)), where the Poisson law has weight."""
+    """Sum over i < Q of Poisson(i; mean) (p(N + i) + ... + p(N + Q - 1)), where that law has weight."""
     reach = 9.0 * np.sqrt(mean) + 30.0
     low = np.floor(np.maximum(mean - reach, 0.0))
     high = np.floor(np.minimum(mean + reach, queue - 1.0))
