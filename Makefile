@@ -56,7 +56,7 @@ bench: $(FLYBALL) ## time the problems x sizes beside the reference
 
 soak: $(FLYBALL) ## the long campaigns
 	@echo "soak: the long campaigns"
-	@$(BIN)/python -m pytest -m soak $(ARGS) || { rc=$$?; [ $$rc -eq 5 ] && echo "soak: there are none yet" || exit $$rc; }
+	@$(BIN)/python -m pytest -m soak --hypothesis-profile soak $(ARGS) || { rc=$$?; [ $$rc -eq 5 ] && echo "soak: there are none yet" || exit $$rc; }
 
 lock: $(PINS) ## pin anew what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@echo "lock: requirements/run.txt, requirements/dev.txt"

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "flyball", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "flyball",
+    deadline=None,
+    max_examples=60,
+    derandomize=True,  # the same cases in every run; `make soak` looks for new ones
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
+settings.register_profile("soak", settings.get_profile("flyball"), derandomize=False)
 settings.load_profile("flyball")
 
 COMPARED: Counter[str] = Counter()

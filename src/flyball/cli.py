@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 EXIT = """
-Exit codes: 0 everything is served; 2 the input or an option is wrong; 3 a plan was made, but it does not serve
-every server whole; 4 the plan could not be written; 130 interrupted.
+Exit codes:
+
+- 0: everything is served
+- 2: the input or an option is wrong
+- 3: a plan was made, but it does not serve every server whole
+- 4: an output could not be written
+- 70: a fault of Flyball itself
+- 130: interrupted; for `--serve`, Ctrl-C is the way to end it: 0 or 3
 """
+FAULT, INTERRUPTED = 70, 130
+TRACEBACK = "FLYBALL_TRACEBACK"
+"""Environment variable: where it is set, a fault shows where it is."""
 
 app = App(
     name="flyball",
     help="Flyball, the governor for LLM inference fleets: accelerators, replicas and batch for every model "
     "server, so that latency targets hold at the least cost.",
+    help_epilogue="Try `flyball plan --help`, or `flyball plan --sample`.",
+    help_format="markdown",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
-app.register_install_completion_command()
 
 Format = Literal["table", "json", "yaml", "csv"]
 Solver = Literal["auto", "exact", "greedy", "unlimited"]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+@app.command(name="--install-completion")
+def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, startup: Flag = False) -> int:
+    """Install the completion of a shell.
+
+    Parameters
+    ----------
+    shell
+        Whose completion; left out, that of the shell from which this is called.
+    startup
+        Also load it in the shell's start-up file (.bashrc, .zshrc), which is left alone otherwise.
+    """
+    from flyball.commands.completion import install
+
+    return install(app, shell, startup)
 
 
 @app.command(help_epilogue=EXIT)
@@ -30,11 +61,11 @@ def plan(
     path: Path | None = None,
     /,
     *,
-    sample: bool = False,
+    sample: Flag = False,
     model: str | None = None,
     rate: str | None = None,
-    in_tokens: Annotated[str, Parameter(name=["--in", "--in-tokens"])] = "1000",
-    out_tokens: Annotated[str, Parameter(name=["--out", "--out-tokens"])] = "300",
+    in_tokens: Annotated[str | None, Parameter(name=["--in", "--in-tokens"])] = None,
+    out_tokens: Annotated[str | None, Parameter(name=["--out", "--out-tokens"])] = None,
     ttft: str | None = None,
     itl: str | None = None,
     e2e: str | None = None,
@@ -42,9 +73,9 @@ def plan(
     what_if: str | None = None,
     compare: Path | None = None,
     explain: str | None = None,
-    plot: bool = False,
+    plot: Flag = False,
     report: Path | None = None,
-    serve: bool = False,
+    serve: Flag = False,
     port: int = 8090,
     format: Format = "table",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
@@ -53,15 +84,15 @@ def plan(
 
     Examples:
 
-    flyball plan --sample
+    `flyball plan --sample`
 
-    flyball plan my-fleet/ --report plan.html
+    `flyball plan my-fleet/ --report plan.html`
 
-    flyball plan --model meta-llama/Llama-3.1-8B --rate 20 --in 1000 --out 300 --ttft 'p95<1s' --itl 'p95<50ms'
+    `flyball plan --model Llama-3.1-8B --rate 20 --in 1000 --out 300 --ttft 'p95<1s' --itl 'p95<50ms'`
 
-    flyball plan fleet.yaml --what-if 'load*2, capacity[A100]+16'
+    `flyball plan fleet.yaml --what-if 'load*2, capacity[A100]+16'`
 
-    flyball plan fleet.yaml --explain chat --plot
+    `flyball plan fleet.yaml --explain chat --plot`
 
     Parameters
     ----------
@@ -75,9 +106,9 @@ def plan(
     rate
         Requests per second: 20, 20/s or 1200/min.
     in_tokens
-        Input tokens of a request.
+        Input tokens of a request; left out: 1000.
     out_tokens
-        Output tokens of a request.
+        Output tokens of a request; left out: 300.
     ttft
         Target of the time to first token: p95<1s, mean<200ms, or 1s (which means p95).
     itl
@@ -85,28 +116,29 @@ def plan(
     e2e
         Target of the whole response time: p95<20s.
     solver
-        auto (never worse than greedy), exact (proves the optimum), greedy (Inferno's order) or unlimited (takes no
-        notice of capacity). Default: what the fleet's own settings say, else auto.
+        auto (never worse than greedy), exact (proves the optimum), greedy (Inferno's order) or unlimited
+        (takes no notice of capacity). Left out: what the fleet's own settings say, else auto.
     what_if
-        Plan also with changes, and show the difference: load*2, load[chat]*1.5, in=2000, capacity[A100]=16,
-        price[H100]*0.8, ttft*0.5; separated by commas.
+        Plan with changes, and show the difference to the plan without: `load*2`, `load[chat]*1.5`, `in=2000`,
+        `capacity[A100]=16`, `price[H100]*0.8`, `ttft*0.5`; separated by commas. Loads are in requests/s,
+        prices in $/h, latencies in seconds.
     compare
-        Another fleet to plan, and to show the difference to.
+        Plan another fleet, and show the difference to the plan of the first.
     explain
         Everything about the decision for one server: all candidates, and why the others are none.
     plot
-        Curves of one server (--explain names it) in the terminal.
+        Curves of one server in the terminal: of the one that --explain names, else of the dearest.
     report
         Write the report, a page with plots that needs nothing else, to this file.
     serve
         Serve the report on this machine until interrupted.
     port
-        Port for --serve.
+        Port for --serve; where it is taken, a free one is used.
     format
         table; json and yaml are Inferno's solution in the generation of the input (for Flyball's own form,
         the whole plan with reasons); csv is a line for each server.
     output
-        Write to this file and not to standard output.
+        Write to this file, whole or not at all, and not to standard output.
     """
     from flyball.commands.plan import Request, run
 
@@ -133,17 +165,38 @@ def plan(
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit codes as documented, messages and no tracebacks."""
+    sys.exit(_code(sys.argv[1:] if arguments is None else arguments))
+
+
+def _code(arguments: Sequence[str]) -> int:
+    from flyball.commands.output import say
+
+    if not os.environ.get("FLYBALL_SOLVER"):  # empty is as good as not set
+        os.environ.pop("FLYBALL_SOLVER", None)
+    # "-" is taken for an option, "./-" for a path; both are the same Path("-").
+    tokens = ["./-" if token == "-" else token for token in arguments]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show becomes a question mark
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     try:
-        code = app(exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        return code if isinstance(code, int) else 0
+    except UnusedCliTokensError as error:
+        more = " ".join(error.unused_tokens or ())
+        say(f"flyball: there is no place for {more}: one path is enough.\nTry flyball --help.")
+        return 2
     except CycloptsError as error:
-        print(f"flyball: {str(error).strip()}", file=sys.stderr)
-        print("Try flyball --help.", file=sys.stderr)
-        sys.exit(2)
+        say(f"flyball: {str(error).strip()}\nTry flyball --help.")
+        return 2
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        say(
+            f"flyball: a fault of Flyball itself, please report it: {type(error).__name__}: {error}. "
+            f"With {TRACEBACK}=1 it shows where."
+        )
+        return FAULT

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flyball.spec.fleet import Fleet
-from flyball.wire.catalogue import Catalogue
 from flyball.wire.errors import WireError
-from flyball.wire.read import fleet_from
+from flyball.wire.read import CatalogueSource, fleet_from
 from flyball.wire.text import SIZE_LIMIT, decode
 
 STANDARD_INPUT = Path("-")
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
-def read_fleet(path: Path, catalogue: Catalogue | None = None) -> Fleet:
+def read_fleet(path: Path, catalogue: CatalogueSource = None) -> Fleet:
     """Read a directory of documents, one file, or `-`, standard input; whatever goes wrong is a WireError."""
     where = "standard input" if path == STANDARD_INPUT else str(path)
     try:
         if path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise WireError(where, "is closed", mend="Give a file, or pipe the document in")
             return fleet_from({where: _read(sys.stdin.buffer, where)}, catalogue)
         if not path.is_dir():
             return fleet_from({where: _read_file(path, where)}, catalogue)
@@ -48,7 +49,12 @@ def _read_file(path: Path, where: str) -> object:
 
 
 def _read(file: BinaryIO, where: str) -> object:
-    return decode(file.read(SIZE_LIMIT + 1), where)
+    try:
+        return decode(file.read(SIZE_LIMIT + 1), where)
+    except UnicodeDecodeError as error:
+        mend = "Write JSON or YAML in UTF-8"
+        byte = error.object[error.start]
+        raise WireError(where, f"holds the byte 0x{byte:02x}, which is not UTF-8 there", mend=mend) from None
 
 
 def _unreadable(where: str, error: Exception) -> WireError:

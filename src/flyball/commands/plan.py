@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import io
+import math
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from flyball.commands.output import STANDARD_OUTPUT, put, say, write_whole
+from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName
-from flyball.spec.plan import Plan
+from flyball.spec.plan import Plan, ServerPlan
+from flyball.spec.service_class import Metric
 from flyball.wire.errors import WireError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flyball.solve.candidates import Candidates
+
 DONE, WRONG, PARTLY, UNWRITTEN = 0, 2, 3, 4
+IN_TOKENS, OUT_TOKENS = "1000", "300"
+WIDTH = 160
+"""Of tables that do not go to a terminal."""
+NARROW = 130
+"""Terminals below this have a list instead of the table of servers."""
 
 
 class Request(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
-    path: Path | None
-    sample: bool
-    model: str | None
-    rate: str | None
-    in_tokens: str
-    out_tokens: str
-    targets: Mapping[str, str | None]
-    solver: SolverName | None
-    what_if: str | None
-    compare: Path | None
-    explain: str | None
-    plot: bool
-    report: Path | None
-    serve: bool
-    port: int
-    format: str
-    output: Path | None
+    path: Path | None = None
+    sample: bool = False
+    model: str | None = None
+    rate: str | None = None
+    in_tokens: str | None = None
+    out_tokens: str | None = None
+    targets: Mapping[Metric, str | None] = {}
+    solver: SolverName | None = None
+    what_if: str | None = None
+    compare: Path | None = None
+    explain: str | None = None
+    plot: bool = False
+    report: Path | None = None
+    serve: bool = False
+    port: int = 8090
+    format: str = "table"
+    output: Path | None = None
 
 
 class UsageError(ValueError):
     """Options that do not go together, or that name nothing."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """The fleet, its candidates and its plan; and the plan it is compared to."""
+
+    fleet: Fleet
+    sized: Candidates
+    plan: Plan
+    before: Plan | None = None
 
 
 def run(request: Request) -> int:
@@ -49,64 +74,98 @@ def run(request: Request) -> int:
     from flyball.decide.what_if import WhatIfError
 
     try:
-        return _run(request)
+        _check(request)
+        made = _make(request)
     except (WireError, WhatIfError, UsageError) as error:
-        print(f"flyball: {error}", file=sys.stderr)
+        say(f"flyball: {error}")
         return WRONG
+    try:
+        _show(request, made)
+    except OSError as error:
+        say(f"flyball: {error.filename}: cannot be written ({error.strerror}). Name a place that can be.")
+        return UNWRITTEN
+    return DONE if all(s.status in ("served", "idle") for s in made.plan.servers) else PARTLY
 
 
-def _run(request: Request) -> int:
+def _check(request: Request) -> None:
+    """Refuse what would be passed over in silence."""
+    sources = [request.path is not None, request.sample, request.model is not None]
+    if sum(sources) != 1:
+        raise UsageError(
+            "say what to plan: a path (directory, file or -), --sample, or --model with --rate; "
+            + ("one of them" if any(sources) else "none was given")
+        )
+    if request.model is None:
+        options = [("rate", request.rate), ("in", request.in_tokens), ("out", request.out_tokens)]
+        for name, value in [*options, *request.targets.items()]:
+            if value is not None:
+                raise UsageError(
+                    f"--{name} goes with --model; a fleet says it for each server. "
+                    "To change it for a fleet: --what-if"
+                )
+    elif request.rate is None:
+        raise UsageError("--model needs --rate: how many requests a second, such as --rate 20")
+    if request.what_if is not None and request.compare is not None:
+        raise UsageError("--what-if and --compare are two comparisons; give one of them")
+    if request.format != "table":
+        for name, asked in (("--explain", request.explain is not None), ("--plot", request.plot)):
+            if asked:
+                raise UsageError(f"{name} is for the table; leave --format {request.format} out")
+    if not 0 <= request.port <= 65535:
+        raise UsageError(f"--port is {request.port}: a port is a number from 0 (any free one) to 65535")
+    _check_files(request)
+
+
+def _check_files(request: Request) -> None:
+    """Refuse to write over what is read, or one result over the other."""
+    if (request.path, request.compare) == (Path("-"), Path("-")):
+        raise UsageError("the path and --compare cannot both be standard input; give a file for one")
+    read = [p for p in (request.path, request.compare) if p not in (None, Path("-"))]
+    for name, written in (("--output", request.output), ("--report", request.report)):
+        if written is None or written == STANDARD_OUTPUT:
+            continue
+        if any(_same(written, path) for path in read if path is not None):
+            raise UsageError(f"{name} {written} would write over the fleet that is read; name another file")
+    if request.report is not None and request.output is not None and _same(request.report, request.output):
+        raise UsageError(f"--output and --report both name {request.report}; name two files")
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.realpath(a) == os.path.realpath(b) and not (a.exists() and not a.is_file())
+    except ValueError:  # a null character
+        return a == b
+
+
+def _make(request: Request) -> Made:
     from flyball.decide.plan import plan
     from flyball.decide.what_if import change
     from flyball.solve.candidates import candidates
 
     fleet = _with_solver(_read(request), request.solver)
     other = None
-    if request.what_if and request.compare:
-        raise UsageError("--what-if and --compare are two comparisons; give one of them")
-    if request.what_if:
+    if request.what_if is not None:
         other = change(fleet, request.what_if)
-    elif request.compare:
-        from flyball.adapters.files import read_fleet
-
-        other = _with_solver(read_fleet(request.compare), request.solver)
-
-    before = None
-    if other is not None:
-        before, fleet = _timed(lambda: plan(fleet)), other
-    began = time.perf_counter()
-    sized = candidates(fleet)
-    made = msgspec.structs.replace(plan(fleet, sized), seconds=time.perf_counter() - began)
+    elif request.compare is not None:
+        other = _with_solver(_from_files(request.compare), request.solver)
+    shown = fleet if other is None else other
     if request.explain is not None:
-        _check_name(fleet, request.explain)
-    outcome = _show(request, fleet, made, before, sized)
-    if outcome != DONE:
-        return outcome
-    return DONE if all(s.status in ("served", "idle") for s in made.servers) else PARTLY
-
-
-def _timed(make):  # type: ignore[no-untyped-def]
+        _check_name(shown, request.explain)
+    before = None if other is None else plan(fleet)
     began = time.perf_counter()
-    return msgspec.structs.replace(make(), seconds=time.perf_counter() - began)
+    sized = candidates(shown)
+    made = plan(shown, sized)
+    made = msgspec.structs.replace(made, seconds=time.perf_counter() - began)
+    return Made(shown, sized, made, before)
 
 
 def _read(request: Request) -> Fleet:
-    sources = [request.path is not None, request.sample, request.model is not None]
-    if sum(sources) != 1:
-        raise UsageError(
-            "say what to plan: a path (directory, file or -), --sample, or --model with --rate; "
-            + ("one of them" if sum(sources) else "none was given")
-        )
     if request.path is not None:
-        from flyball.adapters.files import read_fleet
-
-        return read_fleet(request.path)
+        return _from_files(request.path)
     from flyball.profiles.sample import fleet_for, sample_fleet
 
     if request.model is None:
         return sample_fleet()
-    if request.rate is None:
-        raise UsageError("--model needs --rate: how many requests a second, such as --rate 20")
     from flyball.wire import quantities
 
     targets = [
@@ -114,13 +173,24 @@ def _read(request: Request) -> Fleet:
         for metric, text in request.targets.items()
         if text is not None
     ]
+    out_tokens = quantities.parse_tokens(request.out_tokens or OUT_TOKENS, "--out")
+    if out_tokens == 0:
+        raise UsageError("--out is 0: requests that ask for no tokens are no load; such as --out 300")
     return fleet_for(
         request.model,
         quantities.parse_rate(request.rate, "--rate"),
-        quantities.parse_tokens(request.in_tokens, "--in"),
-        quantities.parse_tokens(request.out_tokens, "--out"),
+        quantities.parse_tokens(request.in_tokens or IN_TOKENS, "--in"),
+        out_tokens,
         targets,
+        where="--model",
     )
+
+
+def _from_files(path: Path) -> Fleet:
+    from flyball.adapters.files import read_fleet
+    from flyball.profiles.sample import catalogue
+
+    return read_fleet(path, catalogue)
 
 
 def _with_solver(fleet: Fleet, solver: SolverName | None) -> Fleet:
@@ -133,144 +203,161 @@ def _with_solver(fleet: Fleet, solver: SolverName | None) -> Fleet:
 
 
 def _check_name(fleet: Fleet, name: str) -> None:
-    names = [s.name for s in fleet.servers]
-    if name not in names:
-        import difflib
-
-        near = difflib.get_close_matches(name, names, 3) or sorted(names)[:5]
-        raise UsageError(f"--explain: there is no server '{name}'; there are {', '.join(near)}")
-
-
-def _show(request: Request, fleet: Fleet, made: Plan, before: Plan | None, sized) -> int:  # type: ignore[no-untyped-def]
-    text = _text(request, fleet, made, before, sized)
-    try:
-        if request.output is not None:
-            _write(request.output, text)
-        else:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        if request.report is not None or request.serve:
-            from flyball.report.page import page
-
-            html = page("Flyball plan", fleet, made, sized, before)
-            if request.report is not None:
-                _write(request.report, html)
-                print(f"report written to {request.report}", file=sys.stderr)
-            if request.serve:
-                from flyball.server.page import serve_page
-
-                serve_page(html, request.port)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        print(f"flyball: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return UNWRITTEN
-    return DONE
+    names = sorted(s.name for s in fleet.servers)
+    if name in names:
+        return
+    if not names:
+        raise UsageError(f"--explain: there is no server '{name}'; this fleet has none")
+    near = difflib.get_close_matches(name, names, 3) or [n for n in names if name and name in n][:3]
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {_few(names)}"
+    raise UsageError(f"--explain: there is no server '{name}'; {hint}")
 
 
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all: a crash leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
+def _few(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _text(request: Request, fleet: Fleet, made: Plan, before: Plan | None, sized) -> str:  # type: ignore[no-untyped-def]
+def _show(request: Request, made: Made) -> None:
+    """Files first: whoever reads standard output may stop early."""
+    to_file = request.output is not None and request.output != STANDARD_OUTPUT
+    text = _text(request, made, to_file)
+    html = ""
+    if request.report is not None or request.serve:
+        from flyball.report.page import page
+
+        html = page("Flyball plan", made.fleet, made.plan, made.sized, made.before)
+    if request.output is not None and to_file:
+        write_whole(request.output, text)
+    if request.report is not None:
+        write_whole(request.report, html)
+        say(f"report written to {request.report}")
+    if not to_file:
+        put(text, machine=request.format != "table")
+    if request.serve:
+        from flyball.server.page import serve_page
+
+        serve_page(html, request.port)
+
+
+def _text(request: Request, made: Made, to_file: bool) -> str:
     if request.format == "csv":
-        return _csv(fleet, made)
-    if request.format in ("json", "yaml"):
-        document = _document(fleet, made)
-        if request.format == "json":
-            return msgspec.json.format(msgspec.json.encode(document), indent=4).decode() + "\n"
+        from flyball.report.lines import plan_csv
+
+        return plan_csv(made.fleet, made.plan)
+    if request.format == "json":
+        document = msgspec.json.encode(_document(made))
+        return msgspec.json.format(document, indent=4).decode() + "\n"
+    if request.format == "yaml":
         from flyball.wire.text import encode_yaml
 
-        return encode_yaml(document)
-    return _terminal(request, fleet, made, before, sized)
+        return encode_yaml(_document(made))
+    return _terminal(request, made, to_file)
 
 
-def _document(fleet: Fleet, made: Plan) -> object:
-    if fleet.generation == "flyball":
-        return msgspec.to_builtins(made)
+def _document(made: Made) -> object:
+    if made.fleet.generation == "flyball":
+        return _finite(msgspec.to_builtins(made.plan))
     from flyball.wire.inferno import solution_document
 
-    return solution_document(fleet, made)
+    return solution_document(made.fleet, made.plan)
 
 
-def _csv(fleet: Fleet, made: Plan) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        "server,priority,status,reason,accelerator,replicas,max_batch_size,cost_per_hour,ttft_s,itl_s,utilization,"
-        "watts,binding".split(",")
-    )
-    for server in made.servers:
-        for part in server.mix or (server.allocation,):
-            if part is None:
-                writer.writerow([server.server, server.priority, server.status, server.reason, *[""] * 9])
-                continue
-            numbers = (part.cost, part.ttft, part.itl, part.utilization, part.watts)
-            cost, ttft, itl, utilization, watts = ("" if n is None else f"{n:.8g}" for n in numbers)
-            writer.writerow(
-                [
-                    server.server, server.priority, server.status, server.reason, part.accelerator, part.replicas,
-                    part.max_batch_size, cost, ttft, itl, utilization, watts, part.binding,
-                ]
-            )  # fmt: skip
-    return out.getvalue()
+def _finite(value: object) -> object:
+    """Without numbers that JSON does not know: what has no bound is null, in YAML too."""
+    if isinstance(value, dict):
+        return {key: _finite(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(below) for below in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _terminal(request: Request, fleet: Fleet, made: Plan, before: Plan | None, sized) -> str:  # type: ignore[no-untyped-def]
+class _Out(io.StringIO):
+    """Collects text for an output of a certain encoding, which tells Rich which frames it may draw."""
+
+    encoding = "utf-8"
+
+
+def _console(to_file: bool) -> Console:
     from rich.console import Console
+    from rich.text import Text
 
+    class Literally(Console):
+        """Shows names as they are: no markup in them, no emoji codes, no control characters."""
+
+        def render_str(self, text: str, **options: object) -> Text:
+            style = options.get("style")
+            return Text(printable(text), style=style if isinstance(style, str) else "")
+
+    out = sys.stdout
+    terminal = not to_file and out is not None and out.isatty()
+    file = _Out()
+    if not to_file and out is not None:
+        file.encoding = out.encoding or "utf-8"
+    return Literally(
+        file=file, force_terminal=terminal, width=None if terminal else WIDTH, markup=False, highlight=False
+    )
+
+
+def _terminal(request: Request, made: Made, to_file: bool) -> str:
     from flyball.report import sentences, tables
 
-    to_file = request.output is not None
-    console = Console(
-        file=io.StringIO(),
-        force_terminal=not to_file and sys.stdout.isatty(),
-        width=None if sys.stdout.isatty() and not to_file else 160,
-        highlight=False,
-    )
-    if request.explain is None:
-        console.print(tables.plan_table(fleet, made))
-        console.print(tables.resource_table(made))
+    console = _console(to_file)
+    found = next((s for s in made.plan.servers if s.server == request.explain), None)
+    if found is None:
+        _print_plan(console, made)
+        if made.plan.resources:
+            console.print(tables.resource_table(made.plan))
     else:
-        found = next(s for s in made.servers if s.server == request.explain)
-        for line in sentences.explanation(found):
-            console.print(line)
-        first = "wait" if fleet.generation == "G1" else "ttft"
-        from flyball.decide.explain import options_of, percentiles_of
-
-        console.print(tables.options_table(options_of(fleet, sized, found), first))
-        quantiles = percentiles_of(fleet, sized, found)
-        if quantiles:
-            console.print(tables.percentile_table(quantiles))
-    for line in sentences.summary(made):
-        console.print(line)
-    if before is not None:
+        _explain(console, made, found)
+    for line in sentences.summary(made.plan):
+        console.print(line, soft_wrap=True)
+    if made.before is not None:
         console.print("\nChange:")
-        console.print(tables.change_table(before, made))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    if request.plot:
-        from flyball.report.curves import server_curves
-        from flyball.report.terminal import draw
-
-        name = request.explain or _dearest(made)
-        found = next((s for s in made.servers if s.server == name), None)
-        if found is None or found.allocation is None or not found.allocation.replicas:
-            return str(text) + "\nNo curves: no server with load has an allocation.\n"
-        curves = server_curves(
-            fleet, sized, found.server, found.allocation.accelerator, found.allocation.replicas
-        )
-        text = (
-            f"{text}\n{found.server} on {curves.accelerator}\n"
-            + draw(curves, color=console.is_terminal)
-            + "\n"
-        )
-    return str(text)
+        console.print(tables.change_table(made.before, made.plan))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue() + (_plots(console, made, found) if request.plot else "")
 
 
-def _dearest(made: Plan) -> str | None:
-    served = [s for s in made.servers if s.allocation is not None and s.allocation.replicas]
-    return max(served, key=lambda s: s.allocation.cost if s.allocation else 0.0).server if served else None
+def _print_plan(console: Console, made: Made) -> None:
+    from flyball.report import tables
+
+    if console.width >= NARROW:
+        console.print(tables.plan_table(made.fleet, made.plan))
+        return
+    for line in tables.plan_list(made.fleet, made.plan):
+        console.print(line)
+
+
+def _explain(console: Console, made: Made, found: ServerPlan) -> None:
+    from flyball.decide.explain import options_of, percentiles_of
+    from flyball.report import sentences, tables
+
+    first = tables.first_of(made.fleet)
+    for line in sentences.explanation(found, first):
+        console.print(line, soft_wrap=True)
+    options = options_of(made.fleet, made.sized, found)
+    if options:
+        console.print(tables.options_table(options, first))
+    percentiles = percentiles_of(made.fleet, made.sized, found)
+    if percentiles:
+        console.print(tables.percentile_table(percentiles))
+
+
+def _plots(console: Console, made: Made, found: ServerPlan | None) -> str:
+    from flyball.report.curves import server_curves, with_curves
+    from flyball.report.terminal import draw
+
+    drawn = with_curves(made.fleet, made.plan)
+    if found is None:
+        found = drawn[0] if drawn else None
+    if found is None or found not in drawn or found.allocation is None:
+        return "\nNo curves: they take a server with load and an allocation.\n"
+    chosen = found.allocation
+    curves = server_curves(made.fleet, made.sized, found.server, chosen.accelerator, chosen.replicas)
+    plots = draw(
+        curves,
+        width=console.width,
+        color=console.color_system is not None and not console.no_color,
+        ascii_only=console.options.ascii_only,
+    )
+    return f"\n{printable(found.server)} on {printable(curves.accelerator)}\n{plots}\n"

@@ -19,7 +19,9 @@ from flyball.spec.server import Server
 from flyball.spec.service_class import Metric, ServiceClass
 
 # A name ends at the bracket behind which the change goes on, so that it may hold commas and brackets.
-_CHANGE = re.compile(r"\s*([a-z]+)\s*(?:\[(.*?)\]\s*)?([*/+=-])\s*([-+0-9.e]+)\s*(?:,|$)", re.I | re.S)
+_CHANGE = re.compile(
+    r"\s*([a-z][a-z0-9]*)\s*(?:\[(.*?)\]\s*)?([*/+=-])\s*([-+0-9.e]+)\s*(?:,|$)", re.IGNORECASE | re.DOTALL
+)
 _LOADS = {"load": "arrival_rate", "in": "in_tokens", "out": "out_tokens"}
 _METRICS: tuple[Metric, ...] = ("ttft", "itl", "wait", "e2e")
 _SLACK = 1e-9

@@ -8,7 +8,8 @@ import jinja2
 import msgspec
 
 from flyball.report import sentences
-from flyball.report.curves import ServerCurves, server_curves
+from flyball.report.curves import ServerCurves, server_curves, with_curves
+from flyball.report.sentences import REASON, cost_of, parts_of, watts_of
 from flyball.solve.candidates import Candidates
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
@@ -33,15 +34,16 @@ def page(
     environment.filters.update(
         duration=sentences.duration, money=sentences.money, monthly=sentences.monthly, what=sentences.what
     )
-    rows = sorted(plan.servers, key=lambda s: (s.priority, s.server))
+    first = "wait" if fleet.generation == "G1" else "ttft"
+    rows = _rows(plan)
     return environment.get_template("report.html").render(
         title=title,
         lead=lead,
         summary=sentences.summary(plan),
         plan=plan,
-        generation=fleet.generation,
-        rows=[_row(s) for s in rows[:MOST_ROWS]],
-        left_out=max(len(rows) - MOST_ROWS, 0),
+        first=first,
+        rows=[_row(s, first) for s in rows],
+        left_out=len(plan.servers) - len(rows),
         changes=_changes(before, plan) if before else [],
         before=before,
         data=_safe(
@@ -49,7 +51,7 @@ def page(
                 {
                     "cost": _cost_bars(plan, before),
                     "cards": _card_bars(plan),
-                    "latency": _latency_bars(fleet, plan),
+                    "latency": _latency_bars(plan, first),
                     "servers": _curves(fleet, plan, sized),
                 }
             ).decode()
@@ -66,21 +68,24 @@ def _safe(json: str) -> str:
     return json.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _row(server: ServerPlan) -> dict[str, object]:
+def _rows(plan: Plan) -> list[ServerPlan]:
+    """By priority and name; where there are too many, those that are not served whole are among them."""
+    served = ("served", "idle")
+    chosen = sorted(plan.servers, key=lambda s: (s.status in served, s.priority, s.server))[:MOST_ROWS]
+    return sorted(chosen, key=lambda s: (s.priority, s.server))
+
+
+def _row(server: ServerPlan, first: str) -> dict[str, object]:
+    given = server.allocation is not None and server.allocation.replicas > 0
     return {
         "plan": server,
         "promises": {p.metric: p for p in server.promises},
-        "why": sentences.REASON[server.reason],
-        "parts": server.mix
-        or ((server.allocation,) if server.allocation and server.allocation.replicas else ()),
-        "cost": _cost(server),
-        "explanation": sentences.explanation(server),
+        "why": REASON[server.reason],
+        "parts": parts_of(server) if given else (),
+        "cost": cost_of(server),
+        "watts": watts_of(server),
+        "explanation": sentences.explanation(server, first),
     }
-
-
-def _cost(server: ServerPlan) -> float:
-    parts = server.mix or ((server.allocation,) if server.allocation else ())
-    return sum(p.cost for p in parts)
 
 
 def _changes(before: Plan, after: Plan) -> list[dict[str, object]]:
@@ -89,24 +94,21 @@ def _changes(before: Plan, after: Plan) -> list[dict[str, object]]:
     changes = []
     for name in sorted(old.keys() | new.keys()):
         a, b = (
-            " + ".join(sentences.what(p) for p in (s.mix or ((s.allocation,) if s.allocation else ())))
-            or "not served"
-            if s
-            else "none"
+            " + ".join(sentences.what(p) for p in parts_of(s)) or "not served" if s else "none"
             for s in (old.get(name), new.get(name))
         )
-        cost = (_cost(new[name]) if name in new else 0.0) - (_cost(old[name]) if name in old else 0.0)
+        cost = (cost_of(new[name]) if name in new else 0.0) - (cost_of(old[name]) if name in old else 0.0)
         if a != b:
             changes.append({"server": name, "before": a, "after": b, "cost": cost})
     return changes
 
 
 def _cost_bars(plan: Plan, before: Plan | None) -> dict[str, object]:
-    names = [s.server for s in sorted(plan.servers, key=lambda s: -_cost(s))][:60]
+    names = [s.server for s in sorted(plan.servers, key=lambda s: -cost_of(s))][:60]
     bars: dict[str, object] = {"names": names}
     series = {"$/h": plan} if before is None else {"before, $/h": before, "after, $/h": plan}
     for label, one in series.items():
-        costs = {s.server: _cost(s) for s in one.servers}
+        costs = {s.server: cost_of(s) for s in one.servers}
         bars[label] = [round(costs.get(name, 0.0), 4) for name in names]
     return bars
 
@@ -119,12 +121,11 @@ def _card_bars(plan: Plan) -> dict[str, object]:
     return bars
 
 
-def _latency_bars(fleet: Fleet, plan: Plan) -> dict[str, object]:
+def _latency_bars(plan: Plan, first: str) -> dict[str, object]:
     """Latency over its limit, in the statistic that is promised: over 1 is late."""
-    kinds = ("wait" if fleet.generation == "G1" else "ttft", "itl")
     shown = [s for s in plan.servers if s.promises][:60]
     bars: dict[str, object] = {"names": [s.server for s in shown]}
-    for kind in kinds:
+    for kind in (first, "itl"):
         found = [next((p for p in s.promises if p.metric == kind), None) for s in shown]
         bars[f"{kind} / target"] = [
             p and min(p.value / p.limit, 10.0) if p and p.limit else None for p in found
@@ -133,11 +134,8 @@ def _latency_bars(fleet: Fleet, plan: Plan) -> dict[str, object]:
 
 
 def _curves(fleet: Fleet, plan: Plan, sized: Candidates) -> list[ServerCurves]:
-    drawn = [s for s in plan.servers if s.allocation and s.allocation.replicas]
-    loads = {s.name: s.load.arrival_rate for s in fleet.servers}
-    drawn = [s for s in sorted(drawn, key=lambda s: -_cost(s)) if loads[s.server] > 0][:MOST_CURVES]
     return [
         server_curves(fleet, sized, s.server, s.allocation.accelerator, s.allocation.replicas)
-        for s in drawn
+        for s in with_curves(fleet, plan)[:MOST_CURVES]
         if s.allocation
     ]

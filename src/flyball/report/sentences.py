@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
 from flyball.units import per_month, to_ms
@@ -56,13 +57,25 @@ FIX = {
 }
 
 
+SELDOM = 1e-4
+"""Share of requests below which it is not worth a sentence that they are turned away."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters as `\\x1b`; new line and tab kept."""
+    return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def duration(seconds: float) -> str:
-    """12 ms, 1.25 s; `never` where a queue grows without end."""
-    if math.isinf(seconds) or math.isnan(seconds):
-        return "never" if math.isinf(seconds) else "-"
+    """12 ms, 1.25 s; `never` where a queue grows without end, - where nothing is known."""
+    if not math.isfinite(seconds):
+        return "-" if math.isnan(seconds) else "never"
     if seconds < 1e-6:
         return "0 ms"
-    if seconds >= 1.0:
+    if seconds >= 999.5:
+        return f"{seconds:,.0f} s"
+    if seconds >= 0.9995:
         return f"{seconds:.3g} s"
     return f"{to_ms(seconds):.3g} ms"
 
@@ -97,13 +110,13 @@ def excluded(exclusion: Exclusion) -> str:
     """Why an accelerator is no candidate."""
     name = exclusion.accelerator
     if exclusion.reason == "out_of_reach":
-        if exclusion.statistic == "mean":
-            over = exclusion.best / exclusion.limit - 1.0 if exclusion.limit else math.inf
-            return (
-                f"{name}: {exclusion.metric} {duration(exclusion.best)} even when idle, target "
-                f"{duration(exclusion.limit)} ({over:.0%} over)"
-            )
-        return f"{name}: even when idle, {exclusion.metric} {exclusion.statistic} exceeds {duration(exclusion.limit)}"
+        limit = duration(exclusion.limit)
+        statistic = "" if exclusion.statistic == "mean" else f"{exclusion.statistic} "
+        over = exclusion.best / exclusion.limit - 1.0 if exclusion.limit else math.inf
+        best = f"{exclusion.metric} {statistic}{duration(exclusion.best)}"
+        return f"{name}: {best} even when idle, target {limit}" + (
+            f" ({over:,.0%} over)" if math.isfinite(over) else ""
+        )
     return {
         "not_current": f"{name}: not its present accelerator, which must be kept",
         "unknown_accelerator": f"{name}: has a profile, but the fleet does not know it",
@@ -118,23 +131,40 @@ def headline(server: ServerPlan) -> str:
         return f"{server.server}: not served; {REASON[server.reason]}."
     if server.status == "idle":
         return f"{server.server}: scaled to zero; {REASON[server.reason]}."
-    given = " + ".join(what(part) for part in server.mix) or what(server.allocation)
-    cost = sum(part.cost for part in server.mix) or server.allocation.cost
-    return f"{server.server}: {given} at {money(cost)}; {REASON[server.reason]}."
+    given = " + ".join(what(part) for part in parts_of(server))
+    return f"{server.server}: {given} at {money(cost_of(server))}; {REASON[server.reason]}."
 
 
-def explanation(server: ServerPlan) -> list[str]:
-    """Everything that is known about one decision, a sentence each."""
+def parts_of(server: ServerPlan) -> tuple[Option, ...]:
+    """What a server gets: nothing, one option, or the parts of its mix."""
+    return server.mix or ((server.allocation,) if server.allocation else ())
+
+
+def cost_of(server: ServerPlan) -> float:
+    """Dollars per hour of all that a server gets."""
+    return sum(part.cost for part in parts_of(server))
+
+
+def watts_of(server: ServerPlan) -> float | None:
+    """Watts of all that a server gets; None where a power curve is missing."""
+    watts = [part.watts for part in parts_of(server)]
+    return sum(w for w in watts if w is not None) if None not in watts else None
+
+
+def explanation(server: ServerPlan, first: str = "ttft") -> list[str]:
+    """Everything that is known about one decision, a sentence each. `first` is `wait` in generation 1."""
     lines = [headline(server)]
     chosen = server.allocation
     if chosen is not None and chosen.replicas:
         lines.append(f"Its number of replicas is fixed by {LIMITED_BY[chosen.binding]}.")
+    if server.turned_away >= SELDOM:
+        lines.append(f"{server.turned_away:.2%} of its requests are turned away: its queue is full then.")
     if server.next_best is not None and chosen is not None:
-        other = server.next_best
-        change = f" ({other.cost / chosen.cost - 1.0:+.0%})" if chosen.cost else ""
+        other, cost = server.next_best, cost_of(server)
+        change = f" ({other.cost / cost - 1.0:+,.0%})" if cost else ""
         lines.append(
             f"Next best: {what(other)} at {money(other.cost)}{change}, "
-            f"ttft {duration(other.ttft)}, itl {duration(other.itl)}."
+            f"{first} {duration(other.ttft)}, itl {duration(other.itl)}."
         )
     lines += [f"Short: {short_of(s)}." for s in server.shortages]
     lines += [f"Not a candidate: {excluded(e)}." for e in server.exclusions]
@@ -152,7 +182,7 @@ def summary(plan: Plan) -> list[str]:
     resting = sum(s.status == "idle" for s in plan.servers)
     total = len(plan.servers)
     lines = [
-        f"{count['served'] + resting} of {total} servers served"
+        f"{count['served'] + resting} of {total} {'server' if total == 1 else 'servers'} served"
         + (f", {count['best_effort']} in part" if count["best_effort"] else "")
         + (f", {count['unserved']} not at all" if count["unserved"] else "")
         + (f" ({resting} without load)" if resting else "")

@@ -2,43 +2,101 @@
 
 from __future__ import annotations
 
+import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from flyball.report.sentences import BRIEF, duration, money, monthly, what
+from flyball.report.sentences import (
+    BRIEF,
+    cost_of,
+    duration,
+    money,
+    monthly,
+    parts_of,
+    printable,
+    watts_of,
+    what,
+)
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Option, Plan, ServerPlan
+from flyball.spec.service_class import Metric
 
 STYLE = {"served": "", "idle": "dim", "best_effort": "yellow", "unserved": "bold red"}
 
 
 def plan_table(fleet: Fleet, plan: Plan) -> Table:
     """One row for each server: allocation, latency against target, utilization, cost, watts, reason."""
-    first = "wait" if fleet.generation == "G1" else "ttft"
+    first = first_of(fleet)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("prio", justify="right")
     table.add_column("server", overflow="fold")
     table.add_column("allocation", overflow="fold")
-    table.add_column(f"{first} / target", justify="right")
-    table.add_column("itl / target", justify="right")
-    table.add_column("batch used", justify="right")
-    table.add_column("cost", justify="right")
-    table.add_column("per month", justify="right")
-    table.add_column("watts", justify="right")
+    for name in (f"{first} / target", "itl / target", "batch used", "cost", "per month", "watts"):
+        table.add_column(name, justify="right", overflow="fold")
     table.add_column("why; limited by", overflow="fold")
-    for server in sorted(plan.servers, key=lambda s: (s.priority, s.server)):
-        table.add_row(*_row(server, first), style=STYLE[server.status])
+    for server in by_priority(plan):
+        row = _row(server, first)
+        cells = (
+            row.priority,
+            row.server,
+            row.given,
+            row.first,
+            row.itl,
+            row.used,
+            row.cost,
+            row.month,
+            row.watts,
+        )
+        table.add_row(*cells, row.why, style=STYLE[server.status])
     return table
 
 
-def _row(server: ServerPlan, first: str) -> list[str | Text]:
-    option = server.allocation
-    if option is None or server.status == "idle":
-        given = "not served" if option is None else "scaled to zero"
-        return [str(server.priority), server.server, given, "", "", "", "", "", "", BRIEF[server.reason]]
+def plan_list(fleet: Fleet, plan: Plan) -> list[Text]:
+    """The same for a narrow terminal: two lines for each server."""
+    first = first_of(fleet)
+    lines = []
+    for server in by_priority(plan):
+        row = _row(server, first)
+        line = Text(style=STYLE[server.status])
+        line.append(f"{row.priority} {printable(row.server)}", "bold")
+        line.append(f": {printable(row.given)} ({row.why})")
+        if row.cost:
+            line.append(f"\n  {first} ").append(row.first).append(", itl ").append(row.itl)
+            line.append(f", {row.used} used, {row.cost}, {row.month}/month, {row.watts} W")
+        lines.append(line)
+    return lines
 
-    def against(metric: str, value: float) -> Text:
+
+def by_priority(plan: Plan) -> list[ServerPlan]:
+    """In the order in which they are shown."""
+    return sorted(plan.servers, key=lambda s: (s.priority, s.server))
+
+
+def first_of(fleet: Fleet) -> Metric:
+    """The latency that stands beside the time between tokens: generation 1 knows only the wait."""
+    return "wait" if fleet.generation == "G1" else "ttft"
+
+
+class _Row(msgspec.Struct, frozen=True):
+    priority: str
+    server: str
+    given: str
+    why: str
+    first: Text = Text()
+    itl: Text = Text()
+    used: str = ""
+    cost: str = ""
+    month: str = ""
+    watts: str = ""
+
+
+def _row(server: ServerPlan, first: Metric) -> _Row:
+    option, head = server.allocation, (str(server.priority), server.server)
+    if option is None or server.status == "idle":
+        return _Row(*head, "not served" if option is None else "scaled to zero", BRIEF[server.reason])
+
+    def against(metric: Metric, value: float) -> Text:
         promise = next((p for p in server.promises if p.metric == metric), None)
         if promise is None:
             return Text(duration(value))
@@ -46,29 +104,26 @@ def _row(server: ServerPlan, first: str) -> list[str | Text]:
         text = f"{label}{duration(promise.value)} / {duration(promise.limit)}"
         return Text(text, style="" if promise.met else "bold red")
 
-    parts: tuple[Option, ...] = server.mix or (option,)
-    cost = sum(p.cost for p in parts)
-    watts = None if any(p.watts is None for p in parts) else sum(p.watts or 0.0 for p in parts)
-    return [
-        str(server.priority),
-        server.server,
-        " + ".join(what(p) for p in parts),
+    cost, watts = cost_of(server), watts_of(server)
+    return _Row(
+        *head,
+        " + ".join(what(p) for p in parts_of(server)),
+        f"{BRIEF[server.reason]}; {option.binding}",
         against(first, option.ttft),
         against("itl", option.itl),
         f"{option.utilization:.0%}",
         money(cost),
         monthly(cost).removesuffix("/month"),
         "-" if watts is None else f"{watts:,.0f}",
-        f"{BRIEF[server.reason]}; {option.binding}",
-    ]
+    )
 
 
 def resource_table(plan: Plan) -> Table:
     """Cards in use, by type."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("cards")
+    table.add_column("cards", overflow="fold")
     for name in ("used", "of", "share"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for use in plan.resources:
         if use.used or use.limit not in (0.0, float("inf")):
             share = f"{use.used / use.limit:.0%}" if use.limit not in (0.0, float("inf")) else ""
@@ -82,7 +137,7 @@ def change_table(before: Plan, after: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("server", "from", "to"):
         table.add_column(name, overflow="fold")
-    table.add_column("cost", justify="right")
+    table.add_column("cost", justify="right", overflow="fold")
     old = {s.server: s for s in before.servers}
     new = {s.server: s for s in after.servers}
     for name in sorted(old.keys() | new.keys()):
@@ -99,17 +154,16 @@ def _given(server: ServerPlan | None) -> tuple[str, float]:
         return "none", 0.0
     if server.allocation is None:
         return "not served", 0.0
-    parts = server.mix or (server.allocation,)
-    return " + ".join(what(p) for p in parts), sum(p.cost for p in parts)
+    return " + ".join(what(p) for p in parts_of(server)), cost_of(server)
 
 
 def options_table(options: list[tuple[Option, bool]], first: str) -> Table:
     """Every candidate of one server; the chosen one marked."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("")
-    table.add_column("option")
+    table.add_column("option", overflow="fold", min_width=18)
     for name in (first, "itl", "batch used", "a replica takes", "limited by", "cost", "value"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for option, chosen in options:
         table.add_row(
             ">" if chosen else "",
@@ -131,7 +185,7 @@ def percentile_table(latencies: dict[str, dict[str, float]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("latency")
     for name in next(iter(latencies.values())):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for metric, values in latencies.items():
         table.add_row(metric, *(duration(v) for v in values.values()))
     return table

@@ -8,8 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HOST = "127.0.0.1"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Quiet: a browser that goes away is no error."""
+
+
 def page_server(html: str, port: int) -> ThreadingHTTPServer:
-    """A server of one page at /, bound to loopback; port 0 takes a free one. OSError where the port is taken."""
+    """A server of one page at /, bound to loopback; port 0 takes a free one. OSError where it is taken."""
     body = html.encode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -25,23 +32,24 @@ def page_server(html: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Quiet: nobody reads an access log of one page."""
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    return _Server((HOST, port), Handler)
 
 
 def serve_page(html: str, port: int) -> None:
     """Serve until interrupted; where the port is taken, on a free one."""
     try:
         server = page_server(html, port)
-    except OSError:
+    except OSError as error:
         server = page_server(html, 0)
-        print(f"port {port} is taken", file=sys.stderr)
+        _say(f"port {port} cannot be had ({error.strerror}); another one will do")
     with server:
-        print(
-            f"the report is at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it)",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"the report is at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(file=sys.stderr)
+            _say("")
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # print would take standard output then
+        print(text, file=sys.stderr, flush=True)

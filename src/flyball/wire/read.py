@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from flyball.spec.fleet import Fleet
 from flyball.wire.catalogue import Catalogue
@@ -10,8 +11,11 @@ from flyball.wire.errors import WireError
 from flyball.wire.inferno import fleet_from_documents, is_inferno
 from flyball.wire.own import fleet_from_own, is_own
 
+CatalogueSource: TypeAlias = Catalogue | Callable[[], Catalogue] | None
+"""A catalogue, or where to get it once a document asks for it."""
 
-def fleet_from(docs: Mapping[str, object], catalogue: Catalogue | None = None) -> Fleet:
+
+def fleet_from(docs: Mapping[str, object], catalogue: CatalogueSource = None) -> Fleet:
     """Read documents by name; `catalogue` is there for Flyball's own form; or WireError.
 
     Beside a document of Flyball's own there may be others, but no second fleet in any form.
@@ -22,4 +26,7 @@ def fleet_from(docs: Mapping[str, object], catalogue: Catalogue | None = None) -
     others = [where for where, doc in docs.items() if where != own[0] and (is_own(doc) or is_inferno(doc))]
     if others:
         raise WireError(own[0], f"{others[0]} beside it is a fleet too", mend="Keep one, or name one file")
-    return fleet_from_own(docs[own[0]], own[0], catalogue)
+    document = docs[own[0]]
+    if callable(catalogue):
+        catalogue = catalogue() if isinstance(document, dict) and "catalogue" in document else None
+    return fleet_from_own(document, own[0], catalogue)

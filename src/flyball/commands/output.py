@@ -1,0 +1,91 @@
+"""Where output goes: standard output, standard error, and files, which are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+
+from flyball.report.sentences import printable
+
+STANDARD_OUTPUT = Path("-")
+
+
+def say(text: str) -> None:
+    """A message on standard error; where there is none, none."""
+    if sys.stderr is None:  # print would take standard output then
+        return
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def put(text: str, *, machine: bool) -> None:
+    """Text on standard output: in UTF-8 for a `machine`, else as the terminal can show it. Or OSError.
+
+    A reader that has seen enough (`| head`) is no error.
+    """
+    out = sys.stdout
+    if out is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
+    encoding = "utf-8" if machine else out.encoding or "utf-8"
+    try:
+        out.flush()
+        out.buffer.write(text.encode(encoding, "replace"))
+        out.flush()
+    except BrokenPipeError:
+        _forget(out.fileno())
+    except OSError as error:
+        _forget(out.fileno())
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _forget(descriptor: int) -> None:
+    """Let what is still buffered go nowhere, or Python complains about it on its way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a crash or a full disk leaves the old one. Or OSError."""
+    try:
+        target = Path(os.path.realpath(path))
+        mode = _mode(target)
+        if mode is not None and stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
+        data = text.encode("utf-8", "replace")
+        if mode is not None and not stat.S_ISREG(mode):
+            with target.open("wb") as device:  # a pipe or a device cannot be replaced
+                device.write(data)
+        else:
+            _replace(target, data, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    except ValueError as error:  # a null character in the path
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, data: bytes, mode: int | None) -> None:
+    part = target.with_name(f".flyball-{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.fchmod(descriptor, stat.S_IMODE(mode))
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
