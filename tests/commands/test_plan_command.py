@@ -309,6 +309,12 @@ def test_output_goes_to_the_file_and_nowhere_else(fleet: Path, tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fleet.json", "plan.json"]
 
 
+def test_the_folder_of_an_output_is_made(fleet: Path, tmp_path: Path) -> None:
+    target = tmp_path / "build" / "today" / "plan.csv"
+    assert flyball("plan", fleet, "--format", "csv", "-o", target).code == 3
+    assert target.read_text("utf-8").startswith("server,")
+
+
 def test_output_to_a_dash_is_standard_output(fleet: Path) -> None:
     assert flyball("plan", fleet, "--format", "csv", "-o", "-").out.startswith("server,")
 
@@ -339,7 +345,7 @@ def test_a_report_is_a_page(fleet: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["-o", "--report"])
 def test_a_place_that_cannot_be_written_is_exit_code_4(fleet: Path, tmp_path: Path, option: str) -> None:
-    for place in (tmp_path, tmp_path / "no" / "such" / "folder.html", fleet / "below-a-file"):
+    for place in (tmp_path, fleet / "below-a-file", Path("/proc/no-such-place")):
         outcome = flyball("plan", fleet, option, place)
         assert outcome.code == 4
         assert str(place) in outcome.err

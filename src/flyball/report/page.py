@@ -123,9 +123,10 @@ def _card_bars(plan: Plan) -> dict[str, object]:
 
 def _latency_bars(plan: Plan, first: str) -> dict[str, object]:
     """Latency over its limit, in the statistic that is promised: over 1 is late."""
-    shown = [s for s in plan.servers if s.promises][:60]
+    kinds = (first, "itl")
+    shown = [s for s in plan.servers if any(p.metric in kinds for p in s.promises)][:60]
     bars: dict[str, object] = {"names": [s.server for s in shown]}
-    for kind in (first, "itl"):
+    for kind in kinds:
         found = [next((p for p in s.promises if p.metric == kind), None) for s in shown]
         bars[f"{kind} / target"] = [
             p and min(p.value / p.limit, 10.0) if p and p.limit else None for p in found

@@ -155,7 +155,7 @@ def explanation(server: ServerPlan, first: str = "ttft") -> list[str]:
     """Everything that is known about one decision, a sentence each. `first` is `wait` in generation 1."""
     lines = [headline(server)]
     chosen = server.allocation
-    if chosen is not None and chosen.replicas:
+    if chosen is not None and chosen.replicas and server.status == "served":
         lines.append(f"Its number of replicas is fixed by {LIMITED_BY[chosen.binding]}.")
     if server.turned_away >= SELDOM:
         lines.append(f"{server.turned_away:.2%} of its requests are turned away: its queue is full then.")

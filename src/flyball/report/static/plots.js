@@ -76,11 +76,10 @@
     const box = document.getElementById("curves");
     box.replaceChildren();
     document.getElementById("picked").textContent = server ? "on " + server.accelerator : "No server has load and an allocation.";
-    for (const chart of server?.charts ?? []) {
-      const figure = document.createElement("figure");
-      box.append(figure);
-      curve(chart, figure);
-    }
+    const charts = server?.charts ?? [];
+    // all boxes first: a plot takes the width that its box has when it is drawn
+    const figures = charts.map(() => box.appendChild(document.createElement("figure")));
+    charts.forEach((chart, i) => curve(chart, figures[i]));
   }
 
   bars("cost", data.cost);
