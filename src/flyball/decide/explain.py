@@ -106,9 +106,9 @@ class Explainer:
         for (metric, quantile), targets in self._targets_of(loaded).items():
             rows = np.array([i for i, _ in targets])
             if quantile != MEAN and self.fleet.generation != "G1":
-                values = self.sized.pairs.quantile_at_load(
-                    at[rows], count[rows], shares[rows], metric, quantile
-                )
+                values = self.sized.pairs.quantiles_at_load(
+                    at[rows], count[rows], shares[rows], [(metric, quantile)]
+                )[0]
             else:
                 values = getattr(metrics, FIELD[metric])[rows]
                 values = values * (WAIT_MARGIN if quantile != MEAN else 1.0)
@@ -308,11 +308,12 @@ def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[
     count, share = np.array([float(option.replicas)]), np.ones(1)
     means, _ = sized.pairs.at_load(at, count, share)
     metrics = [m for m in FIELD if not (m == "ttft" and fleet.generation == "G1")]
+    rows = [(metric, q) for metric in metrics for q in PERCENTILES]
+    values = dict(
+        zip(rows, sized.pairs.quantiles_at_load(at, count, share, rows)[:, 0].tolist(), strict=True)
+    )
     return {
         metric: {"mean": float(getattr(means, FIELD[metric])[0])}
-        | {
-            f"p{q * 100:g}": float(sized.pairs.quantile_at_load(at, count, share, metric, q)[0])
-            for q in PERCENTILES
-        }
+        | {f"p{q * 100:g}": values[metric, q] for q in PERCENTILES}
         for metric in metrics
     }

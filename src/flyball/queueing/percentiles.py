@@ -10,7 +10,7 @@ Ignores that the batch changes during a request's life: the spread of a long req
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -159,30 +159,42 @@ def quantiles(
     curve: Curve, queue_size: FloatArray, rate: FloatArray, metric: Metric, quantile: float
 ) -> FloatArray:
     """The quantile of ttft, itl, wait or e2e of (C,) replicas at rates > 0, seconds; inf where unstable."""
-    result = np.empty_like(rate)
+    row: FloatArray = quantile_rows(curve, queue_size, rate, [(metric, quantile)])[0]
+    return row
+
+
+def quantile_rows(
+    curve: Curve, queue_size: FloatArray, rate: FloatArray, wanted: Sequence[tuple[Metric, float]]
+) -> FloatArray:
+    """(W, C): several quantiles from one distribution."""
+    result = np.empty((len(wanted), rate.size))
     for lanes, part in in_blocks(curve, queue_size, np.zeros(rate.size, dtype=bool)):
-        result[lanes] = _quantiles(part, rate[lanes], metric, quantile)
+        result[:, lanes] = _quantiles(part, rate[lanes], wanted)
     return result
 
 
-def _quantiles(replicas: Replicas, rate: FloatArray, metric: Metric, quantile: float) -> FloatArray:
+def _quantiles(replicas: Replicas, rate: FloatArray, wanted: Sequence[tuple[Metric, float]]) -> FloatArray:
     p, state = distribution(replicas, rate)
-    curve, n = replicas.curve, replicas.curve.max_batch_size
+    n = replicas.curve.max_batch_size
     admitted = 1.0 - state.blocking
     batch = np.arange(p.shape[0], dtype=float)[:, None]
     found = np.cumsum(np.where(batch < n, p, 0.0), axis=0)
-    needed = quantile * admitted
-    seen = np.minimum(np.sum(found < needed, axis=0), n - 1.0)  # smallest n with P(found <= n) >= quantile
-    value = batch_value(curve, metric)
-    at_once = found[-1] >= needed
-    result = np.where(at_once, value(seen + 1.0), value(n))
-    if metric != "itl":
-        late = np.flatnonzero(~at_once & ~np.isinf(state.waiting))
-        if late.size:
-            result[late] += _wait_quantile(
-                replicas.take(late), state, p, late, (1.0 - quantile) * admitted[late]
-            )
-    return np.where(np.isinf(state.waiting) & (metric != "itl"), np.inf, result)
+    unstable = np.isinf(state.waiting)
+    rows = []
+    for metric, quantile in wanted:
+        needed = quantile * admitted
+        seen = np.minimum(np.sum(found < needed, axis=0), n - 1.0)  # smallest with P(found <= n) >= quantile
+        value = batch_value(replicas.curve, metric)
+        at_once = found[-1] >= needed
+        row = np.where(at_once, value(seen + 1.0), value(n))
+        if metric != "itl":
+            late = np.flatnonzero(~at_once & ~unstable)
+            if late.size:
+                remaining = (1.0 - quantile) * admitted[late]
+                row[late] += _wait_quantile(replicas.take(late), state, p, late, remaining)
+            row = np.where(unstable, np.inf, row)
+        rows.append(row)
+    return np.stack(rows)
 
 
 def _wait_quantile(

@@ -30,8 +30,6 @@ LOADS = 3.0
 """Cost is drawn up to this many times the present load."""
 LINES = 6
 TAIL = 0.95
-SHORT_QUEUE = 100.0
-"""Above it, percentiles that hold a wait in a bounded queue take seconds: only the mean is drawn then."""
 
 Series = list[float | None]
 
@@ -119,7 +117,7 @@ def _over_load(fleet: Fleet, sized: Candidates, at: IntArray, now: float) -> lis
         lines = {"mean": _plain(to_ms(1.0) * means[metric])}
         if metric == "wait":  # the decision takes the wait of generation 1 as exponential
             lines["p95"] = _plain(to_ms(1.0) * means[metric] * -math.log(1.0 - TAIL))
-        elif metric == "itl" or np.isinf(queue[0]) or queue[0] <= SHORT_QUEUE:
+        else:
             lines["p95"] = _plain(to_ms(1.0) * quantiles(curve, queue, x, metric, TAIL))
         charts.append(
             Chart(

@@ -22,7 +22,7 @@ from flyball.queueing.curves import (
     iteration_curve,
     phase_curve,
 )
-from flyball.queueing.percentiles import Metric, QuantileTarget, quantiles
+from flyball.queueing.percentiles import Metric, QuantileTarget, quantile_rows
 from flyball.queueing.sizing import MEAN_METRICS, Targets
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.fleet import Fleet
@@ -193,16 +193,16 @@ class Pairs:
             store(result, where, analyze(self.curve(some), self.queue_size(some), rate))
         return result, self.watts(at, replicas, result.utilization)
 
-    def quantile_at_load(
-        self, at: IntArray, replicas: FloatArray, share: FloatArray, metric: Metric, quantile: float
+    def quantiles_at_load(
+        self, at: IntArray, replicas: FloatArray, share: FloatArray, wanted: Sequence[tuple[Metric, float]]
     ) -> FloatArray:
-        """A quantile of a latency [s] of pairs with given numbers of replicas, at a share of the load."""
-        result = np.empty(at.size)
+        """(W, P) quantiles of latencies [s] of pairs with given replicas, at a share of the load."""
+        result = np.empty((len(wanted), at.size))
         for where in self.by_form(at):
             some = at[where]
             curve = self.curve(some)
             rate = np.maximum(self.rate[some] * share[where] / replicas[where], lowest_rate(curve))
-            result[where] = quantiles(curve, self.queue_size(some), rate, metric, quantile)
+            result[:, where] = quantile_rows(curve, self.queue_size(some), rate, wanted)
         return result
 
 

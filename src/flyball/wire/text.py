@@ -44,7 +44,7 @@ def decode(data: bytes, where: str, size_limit: int = SIZE_LIMIT) -> object:
         if 1 + sum(data.count(byte) for byte in b",[{") > NODE_LIMIT:
             raise _too_many(where)
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         json_problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         value = _decode_yaml(data, where, json_problem)
     _check(value, where)
