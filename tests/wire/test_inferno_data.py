@@ -18,8 +18,6 @@ SETS = sorted((SHARED / "data" / "inferno").glob("v*/*")) if SHARED else []
 GENERATIONS = {"v0.2.0": "G1", "v0.6.0": "G2", "v0.7.0": "G3"}
 RECORDED = ("rest-optimizer-v0.5.0.json", "rest-optimizer-v0.6.0.json", "rest-optimizer-light-v0.7.8.json")
 
-pytestmark = pytest.mark.skipif(SHARED is None, reason="the recorded data is not here")
-
 
 def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
