@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from flyball.report.sentences import printable
@@ -20,6 +21,18 @@ def say(text: str) -> None:
         return
     with contextlib.suppress(OSError):
         print(printable(text), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A sign of life on standard error while something long runs, where somebody watches."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def put(text: str, *, machine: bool) -> None:

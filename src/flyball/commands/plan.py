@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flyball.commands.output import STANDARD_OUTPUT, put, say, write_whole
+from flyball.commands.output import STANDARD_OUTPUT, put, say, waiting, write_whole
 from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName
 from flyball.spec.plan import Plan, ServerPlan
@@ -151,11 +151,12 @@ def _make(request: Request) -> Made:
     shown = fleet if other is None else other
     if request.explain is not None:
         _check_name(shown, request.explain)
-    before = None if other is None else plan(fleet)
-    began = time.perf_counter()
-    sized = candidates(shown)
-    made = plan(shown, sized)
-    made = msgspec.structs.replace(made, seconds=time.perf_counter() - began)
+    with waiting(f"planning {len(shown.servers):,} servers"):
+        before = None if other is None else plan(fleet)
+        began = time.perf_counter()
+        sized = candidates(shown)
+        made = plan(shown, sized)
+        made = msgspec.structs.replace(made, seconds=time.perf_counter() - began)
     return Made(shown, sized, made, before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import highspy
@@ -110,7 +111,7 @@ def run(
         guess = highspy.HighsSolution()
         guess.col_value = begin.tolist()
         highs.setSolution(guess)
-    highs.run()
+    _run(highs)
     status, info = highs.getModelStatus(), highs.getInfo()
     kind = highspy.HighsModelStatus
     has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
@@ -128,3 +129,11 @@ def run(
         np.array(solution.col_dual) if not integer and has_point else None,
         status == kind.kTimeLimit,
     )
+
+
+def _run(highs: highspy.Highs) -> None:
+    """Run where Ctrl-C is heard: in the main thread it would wait until HiGHS is done."""
+    worker = threading.Thread(target=highs.run, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.5)

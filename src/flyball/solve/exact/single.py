@@ -25,7 +25,7 @@ class Effort:
     seconds: float | None = None
 
 
-FULL = Effort()
+FULL = Effort(seconds=600.0)
 QUICK = Effort(nodes=300, gap=4e-4, small=4000, seconds=60.0)
 CORES = (60, 250, 1000, 100_000)
 """Servers that small programs around the relaxation leave open, one size after the other."""
