@@ -49,12 +49,7 @@ def _read_file(path: Path, where: str) -> object:
 
 
 def _read(file: BinaryIO, where: str) -> object:
-    try:
-        return decode(file.read(SIZE_LIMIT + 1), where)
-    except UnicodeDecodeError as error:
-        mend = "Write JSON or YAML in UTF-8"
-        byte = error.object[error.start]
-        raise WireError(where, f"holds the byte 0x{byte:02x}, which is not UTF-8 there", mend=mend) from None
+    return decode(file.read(SIZE_LIMIT + 1), where)
 
 
 def _unreadable(where: str, error: Exception) -> WireError:

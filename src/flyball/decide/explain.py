@@ -268,7 +268,7 @@ class Explainer:
 
 def options_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> list[tuple[Option, bool]]:
     """Every candidate of a server in order of value, and whether it is (part of) what the server gets."""
-    s = [fleet.servers[i].name for i in sized.servers].index(server.server)
+    s = sized.pairs.server_number(server.server)
     mine = np.flatnonzero((sized.pairs.server == s) & (sized.excluded == 0)).tolist()
     names = [fleet.accelerators[int(sized.pairs.accelerator[p])].name for p in mine]
     parts = server.mix or ((server.allocation,) if server.allocation else ())
@@ -299,7 +299,7 @@ def percentiles_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> dict[
     option = server.allocation
     if option is None or not option.replicas or server.mix or found.load.arrival_rate <= 0:
         return {}
-    s = [fleet.servers[i].name for i in sized.servers].index(server.server)
+    s = sized.pairs.server_number(server.server)
     accelerators = [a.name for a in fleet.accelerators]
     wanted = accelerators.index(option.accelerator)
     at = np.flatnonzero(

@@ -68,8 +68,7 @@ def server_curves(
     fleet: Fleet, sized: Candidates, server: str, accelerator: str, replicas: int
 ) -> ServerCurves:
     """Charts of a server that has at least one candidate and some load."""
-    names = [fleet.servers[i].name for i in sized.servers]
-    s = names.index(server)
+    s = sized.pairs.server_number(server)
     mine = np.flatnonzero((sized.pairs.server == s) & (sized.excluded == 0))
     chosen = next(p for p in mine if fleet.accelerators[int(sized.pairs.accelerator[p])].name == accelerator)
     rate = fleet.servers[sized.servers[s]].load.arrival_rate

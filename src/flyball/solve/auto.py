@@ -37,7 +37,8 @@ def solve(problem: Problem, settings: Settings) -> Solution:
     effort = exact.single.FULL if settings.solver == "exact" else exact.single.QUICK
     whole = greedy.polished(problem, exact.solve(problem, effort, start))
     better = greedy.with_best_effort(problem, whole, policy)
-    return max(better, own, key=lambda s: _merit(problem, s))
+    best = max(better, own, key=lambda s: _merit(problem, s))
+    return bounded(problem, own) if best is own else best
 
 
 def bounded(problem: Problem, solution: Solution) -> Solution:

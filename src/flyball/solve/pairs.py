@@ -74,6 +74,10 @@ class Pairs:
         self.exclude("not_current", self._elsewhere())
         self.batch = self._batch()
 
+    def server_number(self, name: str) -> int:
+        """What `server` calls the server of this name."""
+        return next(i for i, server in enumerate(self.servers) if server.name == name)
+
     def exclude(self, reason: str, where: BoolArray) -> None:
         """Give a reason to those that have none yet."""
         self.excluded[where & (self.excluded == 0)] = EXCLUSIONS.index(reason)

@@ -254,7 +254,8 @@ class _Stages:
         server = problem.server[columns]
         present, position = np.unique(server, return_inverse=True)
         counts = {p: int(np.count_nonzero(self.has & (problem.priority == p))) for p in goal}
-        must = np.array([goal.get(int(p), -1) == counts.get(int(p), -2) for p in problem.priority[present]])
+        whole = np.isin(problem.priority, [p for p, k in goal.items() if k == counts[p]])
+        must = whole[present]
         number = np.arange(columns.size)
         blocks = [
             (must.astype(float), np.ones(present.size), position, number, np.ones(columns.size)),
@@ -278,13 +279,10 @@ class _Stages:
             blocks.append(
                 (np.array([float(goal[p])]), np.array([INFINITY]), np.zeros_like(at), at, np.ones(at.size))
             )
-        if any(goal.get(int(p), -1) == counts.get(int(p), -2) for p in np.unique(problem.priority[self.has])):
+        if np.count_nonzero(self.has & whole) > np.count_nonzero(must):
             # a server that must be served but has no column left makes the promise void
-            missing = self.has & ~np.isin(np.arange(len(problem.names)), present)
-            missing &= np.array([goal.get(int(p), -1) == counts.get(int(p), -2) for p in problem.priority])
-            if missing.any():
-                none = np.zeros(0, dtype=np.int64)
-                blocks.append((np.ones(1), np.full(1, INFINITY), none, none, np.zeros(0)))
+            none = np.zeros(0, dtype=np.int64)
+            blocks.append((np.ones(1), np.full(1, INFINITY), none, none, np.zeros(0)))
         return from_rows(np.asarray(cost, dtype=float), np.ones(columns.size), blocks)
 
     def _begin(self, columns: IntArray) -> FloatArray:
