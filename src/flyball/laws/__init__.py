@@ -1,0 +1,1 @@
+"""Rival laws: the same signature as `decide`, each as its authors published it."""

@@ -1,0 +1,1 @@
+"""The loop: observe, decide, act, record; again. Its ports, its runner, its ledger."""

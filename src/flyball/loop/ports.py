@@ -1,0 +1,43 @@
+"""The ports: all that the loop asks of the world. Adapters and the simulated plant implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from flyball.spec.decision import Order
+from flyball.spec.fleet import Fleet
+from flyball.spec.snapshot import Scrape
+from flyball.units import Seconds
+
+
+class Clock(Protocol):
+    """Time that only goes forward."""
+
+    def now(self) -> Seconds:
+        """Seconds since some fixed instant."""
+        ...
+
+
+class FleetSource(Protocol):
+    """Where the fleet's configuration comes from."""
+
+    def fleet(self) -> Fleet:
+        """The fleet as it is configured now. Any exception: it cannot be read now."""
+        ...
+
+
+class Sensor(Protocol):
+    """What can be seen of the running fleet."""
+
+    def observe(self) -> Scrape:
+        """One scrape. What cannot be read is absent in it. Any exception: nothing can be seen now."""
+        ...
+
+
+class Actuator(Protocol):
+    """What carries orders out."""
+
+    def act(self, orders: Sequence[Order]) -> tuple[str, ...]:
+        """Ask for these replicas; returns at once. Says in a sentence each what could not be asked for."""
+        ...
