@@ -198,7 +198,8 @@ class _Sized:
             chosen = lanes[good]
             where = at[chosen]
             capacity = (sizing.rate if generation == "G1" else sizing.throughput)[chosen]
-            needed = np.ceil(offered[chosen] / capacity * (1.0 - CEIL_SLACK))
+            spare = pairs.fleet.settings.spare if generation == "flyball" else 0.0
+            needed = np.ceil(offered[chosen] / capacity * (1.0 - CEIL_SLACK) + spare)
             count = np.maximum(np.maximum(needed, pairs.min_replicas[where]), 1.0)
             some = replicas.take(good)
             metrics = metrics_of(some, steady_state(some, offered[chosen] / count))

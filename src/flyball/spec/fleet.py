@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Flyball's own objective: a switch is paid back over this long."""
     cold_start: Seconds = 120.0
     """How long a replica takes to become ready: old and new ones are paid side by side."""
+    spare: float = 0.0
+    """Replicas beside what the load needs, for every server: 1 is n+1 (Flyball's own form)."""
     note: str = ""
     """What was asked for and is done otherwise."""
 

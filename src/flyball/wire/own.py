@@ -221,7 +221,9 @@ def _current(
 
 def _settings(value: object, where: str, path: str, without_capacity: bool) -> Settings:
     flags = ("unlimited", "heterogeneous", "delayedBestEffort")
-    fields = Fields(value, where, path, ("solver", "saturation", "holdHours", "coldStart", *flags, "note"))
+    fields = Fields(
+        value, where, path, ("solver", "saturation", "holdHours", "coldStart", "spare", *flags, "note")
+    )
     default = Settings()
     unlimited = fields.read("unlimited", parse_flag, without_capacity)
     if without_capacity and not unlimited:
@@ -239,6 +241,7 @@ def _settings(value: object, where: str, path: str, without_capacity: bool) -> S
         saturation_policy=cast(SaturationPolicy, policy),
         hold_hours=fields.read("holdHours", parse_number, default.hold_hours, low=0.01, what="hours"),
         cold_start=fields.read("coldStart", parse_duration, default.cold_start),
+        spare=fields.read("spare", parse_number, default.spare, what="replicas"),
         note=fields.read("note", parse_text, default.note),
     )
 
@@ -332,6 +335,7 @@ def _settings_document(fleet: Fleet) -> dict[str, object]:
         "coldStart": format_duration(settings.cold_start),
     } | given(
         {
+            "spare": settings.spare,
             "unlimited": settings.unlimited and bool(fleet.capacity),
             "heterogeneous": settings.heterogeneous,
             "delayedBestEffort": settings.delayed_best_effort,

@@ -1,0 +1,297 @@
+"""One cycle of the loop: from what is seen, and what is remembered, to the moves that are made now.
+
+    see -> demand (forecast, backlog, correction) -> plan, where one is due -> proposals -> guards -> decision
+
+Pure: no clock, no I/O, no chance. Same snapshot, memory and settings, same decision and memory, to the bit.
+Any guard may raise a number; all must agree before one is lowered. What is not known never lowers anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from flyball.decide import demand as load
+from flyball.decide.aim import Aim, Planned, asked_of_plan, fingerprint, plan_of, with_latency
+from flyball.decide.memory import Goal, Memory, ServerMemory
+from flyball.decide.proposal import Proposal, propose, replicas_for
+from flyball.decide.seen import Seen, see
+from flyball.guards.cards import Growth, grant, within_radius
+from flyball.spec.decision import Decision, Hold, Order, Step
+from flyball.spec.fleet import Fleet
+from flyball.spec.server import Server
+from flyball.spec.service_class import ModelTargets
+from flyball.spec.snapshot import Snapshot
+from flyball.spec.steering import Steering
+from flyball.units import Seconds
+
+LAW = "flyball"
+
+
+def decide(
+    snapshot: Snapshot, memory: Memory | None = None, steering: Steering | None = None
+) -> tuple[Decision, Memory]:
+    """Decide one cycle; without a memory it is the first."""
+    return _Cycle(snapshot, memory or Memory(), steering or Steering()).run()
+
+
+def fleet_now(snapshot: Snapshot, memory: Memory | None = None, steering: Steering | None = None) -> Fleet:
+    """The fleet as it would be planned now: with the loads to provide for."""
+    return _Cycle(snapshot, memory or Memory(), steering or Steering()).asked()
+
+
+class _Cycle:
+    """The parts of one cycle, in the order in which they are made."""
+
+    def __init__(self, snapshot: Snapshot, memory: Memory, steering: Steering) -> None:
+        self.fleet, self.now = snapshot.fleet, snapshot.seen.time
+        self.scrape, self.memory, self.steering = snapshot.seen, memory, steering
+        self.capacity = self.fleet.capacity if snapshot.seen.capacity is None else snapshot.seen.capacity
+        self.unlimited = self.fleet.settings.unlimited
+        self.spare = max(steering.spare, self.fleet.settings.spare)
+        self.priority = {c.name: c.priority for c in self.fleet.service_classes}
+        self.types = {a.name: (a.type, a.multiplicity) for a in self.fleet.accelerators}
+        self.price = {a.name: a.cost for a in self.fleet.accelerators}
+        self.units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in self.fleet.profiles}
+        self.seen = self._see()
+        self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
+        self.aims = {name: self._aim(seen) for name, seen in self.seen.items()}
+
+    def run(self) -> tuple[Decision, Memory]:
+        """Plan, propose, guard; then what is ordered and what is remembered."""
+        data = fingerprint(self.fleet, self.capacity)
+        self.changed = data != self.memory.data and self.memory.planned_at is not None
+        self.made = self._plan(data)
+        proposals = self._guarded()
+        steps = tuple(self._step(p) for _, p in sorted(proposals.items()))
+        memory = Memory(
+            servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
+            plan=self.made.plan if self.made else self.memory.plan,
+            planned_at=self.now if self.made else self.memory.planned_at,
+            data=data,
+        )
+        cost = sum(
+            self._price_of(self.seen[s.server].server, o.accelerator) * o.replicas
+            for s in steps
+            for o in s.orders
+        )
+        unseen = [s.name for s in self.fleet.servers if s.name not in self.seen]
+        notes = (f"not to be seen: {', '.join(unseen)}",) if unseen else ()
+        return (
+            Decision(
+                LAW, self.now, steps, cost, memory.plan, self.made is not None, (*notes, *self.scrape.notes)
+            ),
+            memory,
+        )
+
+    # ---- what is known ---------------------------------------------------------------------------
+
+    def _all(self) -> set[str]:
+        return {s.name for s in self.fleet.servers}
+
+    def _promise(self, server: Server) -> ModelTargets | None:
+        return next(
+            (
+                m
+                for wanted in (server.model, "*")
+                for c in self.fleet.service_classes
+                if c.name == server.service_class
+                for m in c.models
+                if m.model == wanted
+            ),
+            None,
+        )
+
+    def _see(self) -> dict[str, Seen]:
+        found = {o.server: o for o in self.scrape.servers}
+        seen = {
+            s.name: see(s, found.get(s.name), self._promise(s), self.steering) for s in self.fleet.servers
+        }
+        return {name: one for name, one in seen.items() if one is not None}
+
+    def _observed(self, seen: Seen) -> ServerMemory:
+        """The server's memory with this cycle's readings."""
+        before = self.memory.servers.get(seen.server.name, ServerMemory())
+        history = load.observed(before.history, self.now, seen)
+        return load.corrected(
+            replace(before, history=history), seen, self.now, self.steering, self._lead(seen)
+        )
+
+    def _lead(self, seen: Seen) -> Seconds:
+        """How far ahead to provide: until a replica asked for now is ready."""
+        measured = seen.cold_start
+        return (self.fleet.settings.cold_start if measured is None else measured) + self.steering.period
+
+    def _aim(self, seen: Seen) -> Aim:
+        name, server = seen.server.name, seen.server
+        memory = self.remembered[name]
+        asked = sum(seen.asked.values())
+        goal = memory.goal
+        at = goal.accelerator if goal and goal.accelerator in seen.asked else seen.main
+        demand = load.to_provide(memory, seen, self.steering, self._lead(seen))
+        in_tokens, out_tokens = load.request_tokens(memory.history, seen)
+        blind = bool(seen.blind) and asked > 0
+        least = max(server.min_replicas, 0 if self.steering.scale_to_zero else 1)
+        return Aim(
+            demand=demand,
+            in_tokens=in_tokens,
+            out_tokens=out_tokens,
+            accelerator=seen.main if blind else at,
+            replicas=seen.asked.get(seen.main if blind else at, 0),
+            least=max(least, seen.asked.get(seen.main, 0)) if blind else least,
+            keep=blind,
+        )
+
+    # ---- the plan --------------------------------------------------------------------------------
+
+    def _plan(self, data: int) -> Planned | None:
+        at = self.memory.planned_at
+        due = (
+            at is None
+            or data != self.memory.data
+            or self.now - at >= self.steering.plan_period - 1e-9
+            or any(self._outgrown(name) for name in self.seen)
+        )
+        if not due or not self.seen:
+            return None
+        return plan_of(self.asked())
+
+    def asked(self) -> Fleet:
+        """The fleet with the loads to provide for, as `plan` is asked."""
+        leads = [self._lead(seen) for seen in self.seen.values()]
+        cold_start = max(leads, default=0.0) - self.steering.period
+        return asked_of_plan(self.fleet, self.capacity, self.aims, max(cold_start, 0.0), self.spare)
+
+    def _outgrown(self, name: str) -> bool:
+        """Whether its goal does not do for what is to be provided now."""
+        goal = self.remembered[name].goal
+        if goal is None or self.seen[name].blind:
+            return goal is None and not self.seen[name].blind
+        needed = replicas_for(self.aims[name].demand, goal.max_rate, self.spare)
+        return not goal.short and needed > max(goal.replicas, self.aims[name].least)
+
+    def _goal(self, name: str) -> Goal | None:
+        if self.made is not None:
+            return self.made.goals.get(name)
+        return self.remembered[name].goal
+
+    # ---- proposals and guards ---------------------------------------------------------------------
+
+    def _guarded(self) -> dict[str, Proposal]:
+        """Proposals within the blast radius and the cards; who starves takes down what holds others back."""
+        urgent: frozenset[str] = frozenset()
+        proposals, short = self._proposed(urgent)
+        if short:
+            urgent = frozenset(short)
+            proposals, _ = self._proposed(urgent)
+        return proposals
+
+    def _proposed(self, urgent: frozenset[str]) -> tuple[dict[str, Proposal], set[str]]:
+        proposals = {
+            name: propose(
+                seen,
+                self.remembered[name],
+                self._goal(name),
+                self.aims[name],
+                self.made.max_rate.get(name, {}) if self.made else {},
+                self.now,
+                self.steering,
+                self.fleet.settings.hold_hours,
+                self.spare,
+                urgent=bool({self.types[a][0] for a in seen.asked if a in self.types} & urgent),
+                changed=self.changed,
+            )
+            for name, seen in self.seen.items()
+        }
+        saves = {
+            name: self._cost(name, p.was) - self._cost(name, p.orders)
+            for name, p in proposals.items()
+            if p.risky
+        }
+        allowed = within_radius(saves, len(self.seen), self.steering.blast_radius)
+        for name in saves:
+            if name not in allowed:
+                proposals[name].stay(
+                    Hold("blast_radius", proposals[name].total, sum(proposals[name].was.values()))
+                )
+        return proposals, set() if self.unlimited else self._cards(proposals)
+
+    def _cards(self, proposals: Mapping[str, Proposal]) -> set[str]:
+        """Cut growth to the cards that are free; returns the types of which there are too few."""
+        free = dict(self.capacity)
+        wishes: list[Growth] = []
+        for name, p in proposals.items():
+            server = self.seen[name].server
+            for accelerator in {*p.was, *p.orders, *self.seen[name].draining}:
+                type_, cards = self._cards_of(server, accelerator)
+                held = p.was.get(accelerator, 0) + self.seen[name].draining.get(accelerator, 0)
+                free[type_] = free.get(type_, 0) - held * cards
+                more = p.orders.get(accelerator, 0) - p.was.get(accelerator, 0)
+                if more > 0:
+                    priority = self.priority.get(server.service_class, 100)
+                    wishes.append(Growth(name, priority, accelerator, type_, cards, more))
+        granted = grant(wishes, free)
+        short = set()
+        for wish in wishes:
+            given = granted[wish.server, wish.accelerator]
+            if given < wish.more:
+                proposals[wish.server].cut(wish.accelerator, wish.more - given)
+                short.add(wish.type)
+        return short
+
+    def _cards_of(self, server: Server, accelerator: str) -> tuple[str, int]:
+        type_, cards = self.types.get(accelerator, (accelerator, 1))
+        return type_, cards * self.units.get((server.model, accelerator), 1)
+
+    def _price_of(self, server: Server, accelerator: str) -> float:
+        return self.price.get(accelerator, 0.0) * self.units.get((server.model, accelerator), 1)
+
+    def _cost(self, name: str, orders: Mapping[str, int]) -> float:
+        return sum(self._price_of(self.seen[name].server, a) * n for a, n in orders.items())
+
+    # ---- what comes out ---------------------------------------------------------------------------
+
+    def _step(self, p: Proposal) -> Step:
+        name = p.seen.server.name
+        plan = self.made.plan if self.made else self.memory.plan
+        told = next((s for s in plan.servers if s.server == name), None) if plan else None
+        goal = p.goal.accelerator if p.goal else ""
+        batch = p.goal.max_batch_size if p.goal else 0
+        step = Step(
+            server=name,
+            orders=tuple(
+                Order(name, a, p.orders.get(a, 0), batch if a == goal else 0)
+                for a in sorted({*p.orders, *p.was})
+            ),
+            was=tuple(Order(name, a, n) for a, n in sorted(p.was.items())),
+            cause=p.cause,
+            demand=self.aims[name].demand,
+            offered=p.seen.offered,
+            goal=told.allocation if told else None,
+            next_best=told.next_best if told else None,
+            holds=tuple(p.holds),
+        )
+        if p.seen.miss is not None and p.cause == "latency":
+            miss = p.seen.miss
+            return replace(
+                step,
+                metric=miss.target.metric,
+                statistic=miss.target.statistic,
+                limit=miss.target.limit,
+                value=miss.value,
+            )
+        if not step.changed or self.made is None:
+            return step
+        before, after = p.was.get(goal, 0), p.orders.get(goal, 0)
+        if after > before > 0 and len(p.orders) == 1:
+            return with_latency(step, self.made, goal, before)
+        return with_latency(step, self.made, goal, after)
+
+    def _after(self, name: str, p: Proposal | None) -> ServerMemory:
+        if p is None:
+            return self.memory.servers.get(name, ServerMemory())
+        memory = replace(p.memory, goal=self._goal(name), demand=self.aims[name].demand)
+        if p.total > sum(p.was.values()):
+            memory = replace(memory, grew_at=self.now, grew_for=self.aims[name].demand)
+        return memory

@@ -1,0 +1,59 @@
+"""What a cycle hands on to the next: small, immutable, and all that it needs to know of the past."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flyball.forecast.history import History
+from flyball.spec.plan import Plan, ServerPlan
+from flyball.units import RequestsPerSecond, Seconds
+
+
+class Goal(msgspec.Struct, frozen=True, gc=False):
+    """Where a server is heading, until the next plan."""
+
+    accelerator: str
+    replicas: int
+    max_batch_size: int
+    max_rate: RequestsPerSecond
+    """Of one replica, within the targets."""
+    short: bool = False
+    """Capacity gives it less than it needs."""
+
+
+class ServerMemory(msgspec.Struct, frozen=True):
+    """What is remembered of one server."""
+
+    history: History | None = None
+    demand: RequestsPerSecond = 0.0
+    """Last provided for."""
+    goal: Goal | None = None
+    wanted: tuple[tuple[Seconds, int], ...] = ()
+    """Replicas that were enough, with the times, as far back as stabilisation looks."""
+    grew_at: Seconds | None = None
+    grew_for: RequestsPerSecond = 0.0
+    """When it grew last, and the demand that it grew for."""
+    moved_at: Seconds | None = None
+    """When it last began to move to another accelerator."""
+    candidate: str = ""
+    candidate_since: Seconds = 0.0
+    """The accelerator that plans would have it on, and since when."""
+    correction: float = 1.0
+    """Measured saturation says that the model is too bright by this factor."""
+    corrected_at: Seconds | None = None
+    corrected_on: str = ""
+    """The accelerator on which that was seen."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What is remembered of the fleet."""
+
+    servers: dict[str, ServerMemory] = {}
+    plan: Plan | None = None
+    planned_at: Seconds | None = None
+    data: int = 0
+    """Fingerprint of the fleet's data that the plan was made from."""
+
+    def of_plan(self, name: str) -> ServerPlan | None:
+        """What the last plan says of a server."""
+        return next((s for s in self.plan.servers if s.server == name), None) if self.plan else None

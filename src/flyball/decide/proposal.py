@@ -1,0 +1,203 @@
+"""What one server would do in this cycle if it were alone: its orders, and the guards that held it back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from flyball.decide.aim import Aim
+from flyball.decide.memory import Goal, ServerMemory
+from flyball.decide.seen import Seen
+from flyball.guards import numbers
+from flyball.guards.hand_over import still_needed
+from flyball.spec.decision import Cause, Hold
+from flyball.spec.steering import Steering
+from flyball.units import SECONDS_PER_HOUR, RequestsPerSecond, Seconds
+
+CEIL_SLACK = 1e-9
+
+
+@dataclass
+class Proposal:
+    """Orders of one server, by accelerator."""
+
+    seen: Seen
+    memory: ServerMemory
+    goal: Goal | None
+    was: dict[str, int]
+    orders: dict[str, int]
+    cause: Cause = "steady"
+    holds: list[Hold] = field(default_factory=list)
+    risky: bool = False
+    """It shrinks or begins to move, by choice and not because capacity forces it."""
+    before: ServerMemory | None = None
+    """The memory to go back to where a move is held."""
+
+    @property
+    def total(self) -> int:
+        """Replicas that would be asked for."""
+        return sum(self.orders.values())
+
+    def stay(self, hold: Hold) -> None:
+        """Nothing shrinks or moves in this cycle."""
+        self.orders = dict(self.was)
+        self.holds.append(hold)
+        self.cause, self.risky = "steady", False
+        self.memory = self.before or self.memory
+
+    def cut(self, accelerator: str, fewer: int) -> None:
+        """So many cannot be had yet."""
+        wanted = self.orders[accelerator]
+        self.orders[accelerator] = wanted - fewer
+        self.holds.append(Hold("cards", wanted, wanted - fewer))
+        if not self.orders[accelerator]:
+            del self.orders[accelerator]
+
+
+def propose(
+    seen: Seen,
+    memory: ServerMemory,
+    goal: Goal | None,
+    aim: Aim,
+    max_rate: Mapping[str, RequestsPerSecond],
+    now: Seconds,
+    steering: Steering,
+    hold_hours: float,
+    spare: float,
+    *,
+    urgent: bool,
+    changed: bool,
+) -> Proposal:
+    """Propose orders. `urgent`: others wait for its cards; `changed`: the fleet's data did."""
+    was = seen.asked
+    if goal is not None and goal.accelerator and goal.accelerator != memory.candidate:
+        memory = replace(memory, candidate=goal.accelerator, candidate_since=now)
+    made = Proposal(seen, memory, goal, was, dict(was))
+    if seen.blind and was:
+        if goal is not None and goal.replicas < sum(was.values()):
+            made.holds.append(Hold("no_data", goal.replicas, sum(was.values())))
+        made.memory = replace(memory, wanted=())
+        return made
+    if goal is None:
+        return made
+    if not goal.accelerator:  # nothing is left for it
+        if goal.short:
+            made.orders, made.cause = {}, "capacity"
+        return made
+    if was and goal.accelerator not in was:
+        return _begin_move(made, goal, now, steering, hold_hours)
+    others = {name: n for name, n in was.items() if name != goal.accelerator}
+    have = was.get(goal.accelerator, 0)
+    enough = _enough(goal, aim, steering, spare)
+    if not was:
+        made.orders, made.cause = {goal.accelerator: goal.replicas}, "start"
+    elif goal.replicas > have:
+        allowed = numbers.step(have, goal.replicas, steering.step_up, steering.step_down)
+        if allowed < goal.replicas:
+            made.holds.append(Hold("step", goal.replicas, allowed))
+        made.orders[goal.accelerator] = allowed
+        made.cause = _cause_of_growth(seen, memory, now, changed)
+    elif enough < have and not others:
+        _shrink(made, goal, enough, aim, now, steering, urgent, changed)
+    made.memory = replace(
+        made.memory,
+        wanted=numbers.remember(memory.wanted, now, max(enough, goal.replicas), steering.stabilisation),
+    )
+    if others:
+        _hand_over(made, goal, aim, max_rate, urgent)
+    made.orders = {name: n for name, n in made.orders.items() if n}
+    return made
+
+
+def replicas_for(demand: RequestsPerSecond, max_rate: RequestsPerSecond, spare: float) -> int:
+    """Replicas that a load needs, as `plan` counts them."""
+    return math.ceil(demand / max_rate * (1.0 - CEIL_SLACK) + spare) if demand > 0 and max_rate > 0 else 0
+
+
+def _enough(goal: Goal, aim: Aim, steering: Steering, spare: float) -> int:
+    """Replicas that would also do for a little more load."""
+    if goal.short:
+        return goal.replicas
+    wider = replicas_for(aim.demand * (1.0 + steering.dead_band), goal.max_rate, spare)
+    return max(goal.replicas, wider, aim.least)
+
+
+def _cause_of_growth(seen: Seen, memory: ServerMemory, now: Seconds, changed: bool) -> Cause:
+    if memory.corrected_at == now or (seen.saturated and memory.correction > 1.0):
+        return "latency"
+    return "targets" if changed else "demand"
+
+
+def _shrink(
+    made: Proposal,
+    goal: Goal,
+    enough: int,
+    aim: Aim,
+    now: Seconds,
+    steering: Steering,
+    urgent: bool,
+    changed: bool,
+) -> None:
+    """Fewer replicas on the same accelerator, as far as all guards agree."""
+    seen, memory, name = made.seen, made.memory, goal.accelerator
+    have = made.was[name]
+    if goal.short or urgent:  # a higher priority or the loss of cards decides
+        made.orders[name] = goal.replicas if goal.short else enough
+        made.cause = "capacity"
+        return
+    if seen.saturated:
+        made.holds.append(Hold("saturation", enough, have))
+        return
+    wanted = numbers.remember(memory.wanted, now, enough, steering.stabilisation)
+    allowed = numbers.stabilised(wanted, have)
+    if not numbers.covers(wanted, now, steering.stabilisation, steering.period):
+        allowed = have
+    if allowed > enough:
+        made.holds.append(Hold("stabilisation", enough, allowed))
+    if allowed < have and numbers.reversed_too_soon(
+        now, memory.grew_at, memory.grew_for, aim.demand, steering.reversal, steering.fallen
+    ):
+        until = (memory.grew_at or 0.0) + steering.reversal
+        made.holds.append(Hold("reversal", allowed, have, until))
+        allowed = have
+    stepped = numbers.step(have, allowed, steering.step_up, steering.step_down)
+    if stepped > allowed:
+        made.holds.append(Hold("step", allowed, stepped))
+    if stepped < have:
+        made.orders[name] = stepped
+        made.cause, made.risky = "targets" if changed else "demand", True
+
+
+def _begin_move(made: Proposal, goal: Goal, now: Seconds, steering: Steering, hold_hours: float) -> Proposal:
+    """New replicas beside the old ones, once it would have paid for long enough and the last move has."""
+    memory, have = made.memory, sum(made.was.values())
+    until = memory.candidate_since + steering.patience
+    if memory.moved_at is not None:
+        until = max(until, memory.moved_at + hold_hours * SECONDS_PER_HOUR)
+    if now < until and not made.seen.saturated:
+        made.holds.append(Hold("stabilisation", goal.replicas, have, until))
+        return made
+    made.orders[goal.accelerator] = goal.replicas
+    made.holds.append(Hold("hand_over", goal.replicas, have + goal.replicas))
+    made.cause, made.risky = "cheaper", True
+    made.before, made.memory = memory, replace(memory, moved_at=now, wanted=())
+    return made
+
+
+def _hand_over(
+    made: Proposal, goal: Goal, aim: Aim, max_rate: Mapping[str, RequestsPerSecond], urgent: bool
+) -> None:
+    """Old replicas leave as new ones become ready."""
+    rates = {goal.accelerator: goal.max_rate} | dict(max_rate)
+    keep = still_needed(made.was, made.seen.ready, goal.accelerator, goal.replicas, aim.demand, rates)
+    if made.seen.saturated and not urgent and made.seen.ready.get(goal.accelerator, 0) < goal.replicas:
+        keep = {name: made.was[name] for name in keep}
+    for name, count in keep.items():
+        if count < made.was[name] and made.cause == "steady":
+            made.cause = "cheaper"
+        made.orders[name] = count
+        if count:
+            made.holds.append(Hold("hand_over", 0, count))

@@ -1,0 +1,132 @@
+"""What is known of one server in this cycle, and whether it can be trusted.
+
+Absent, stale and contradictory readings are states of their own: they never shrink anything.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from flyball.spec.server import Server
+from flyball.spec.service_class import MEAN, ModelTargets, Target
+from flyball.spec.snapshot import Observation, Quantile, Reading
+from flyball.spec.steering import Steering
+from flyball.units import RequestsPerSecond, Seconds
+
+SILENT = 0.05
+"""Requests per second: below this, a window without any latency says nothing."""
+QUANTILES: tuple[tuple[float, Quantile], ...] = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
+
+
+class Miss(msgspec.Struct, frozen=True, gc=False):
+    """A target that is not met, as measured."""
+
+    target: Target
+    value: Seconds
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One server: its replicas by accelerator, its load, and how it does."""
+
+    server: Server
+    ready: dict[str, int]
+    pending: dict[str, int]
+    draining: dict[str, int]
+    offered: RequestsPerSecond | None
+    in_tokens: float | None
+    out_tokens: float | None
+    waiting: float
+    cold_start: Seconds | None
+    blind: str = ""
+    """Why demand or latency cannot be trusted."""
+    crowded: bool = False
+    """Requests queue."""
+    miss: Miss | None = None
+    """The target that is missed by most."""
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """Replicas that serve or are coming, by accelerator."""
+        return {
+            name: count
+            for name in {*self.ready, *self.pending}
+            if (count := self.ready.get(name, 0) + self.pending.get(name, 0))
+        }
+
+    @property
+    def main(self) -> str:
+        """The accelerator with most replicas; "" without any."""
+        asked = self.asked
+        return min(asked, key=lambda name: (-asked[name], name)) if asked else ""
+
+    @property
+    def saturated(self) -> bool:
+        """Whether it has too little now, whatever the model says."""
+        return self.crowded or self.miss is not None
+
+
+def see(
+    server: Server, found: Observation | None, promise: ModelTargets | None, steering: Steering
+) -> Seen | None:
+    """Read one observation; None where nothing at all is known of the server's replicas."""
+    if found is None:
+        return None
+    offered = _fresh(found.arrival_rate, steering)
+    waiting, running = _fresh(found.waiting, steering), _fresh(found.running, steering)
+    ready = {v.accelerator: v.ready for v in found.variants if v.ready}
+    count = sum(ready.values())
+    latencies = {
+        metric: {q: r for q, reading in readings.items() if (r := _fresh(reading, steering)) is not None}
+        for metric, readings in (("ttft", found.ttft), ("itl", found.itl))
+    }
+    return Seen(
+        server,
+        ready,
+        {v.accelerator: v.pending for v in found.variants if v.pending},
+        {v.accelerator: v.draining for v in found.variants if v.draining},
+        offered,
+        _fresh(found.in_tokens, steering),
+        _fresh(found.out_tokens, steering),
+        waiting or 0.0,
+        _fresh(found.cold_start, None),
+        _blind(offered, running, waiting, bool(latencies["ttft"] or latencies["itl"]), count),
+        (waiting or 0.0) > steering.queue * max(count, 1),
+        _worst_miss(promise, latencies),
+    )
+
+
+def _fresh(reading: Reading | None, steering: Steering | None) -> float | None:
+    if reading is None or (steering is not None and reading.age > steering.stale):
+        return None
+    return reading.value
+
+
+def _blind(
+    offered: float | None, running: float | None, waiting: float | None, latencies: bool, ready: int
+) -> str:
+    if offered is None:
+        return "demand is not known"
+    if running is None and waiting is None:
+        return "the queue is not known"
+    busy = (running or 0.0) + (waiting or 0.0)
+    if offered == 0 and busy > 0:
+        return "no requests arrive, yet some are there"
+    if offered > SILENT and ready and not latencies:
+        return "latencies are not known"
+    return ""
+
+
+def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile, float]]) -> Miss | None:
+    misses = []
+    for target in promise.targets if promise else ():
+        measured = latencies.get(target.metric, {}).get(_measured(target))
+        if measured is not None and measured > target.limit:
+            misses.append(Miss(target, measured))
+    return max(misses, key=lambda m: m.value / m.target.limit, default=None)
+
+
+def _measured(target: Target) -> Quantile:
+    """The measured quantile nearest above a target's own."""
+    if target.quantile == MEAN:
+        return "mean"
+    return next((name for q, name in QUANTILES if q >= target.quantile - 1e-9), "p99")

@@ -1,0 +1,120 @@
+"""The runner: one cycle after the other, whatever its parts do.
+
+A source, sensor, actuator or recorder that fails, hangs or lies costs what it would have given, never the
+loop: without a scrape nothing is known, and what is not known changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from flyball.laws.law import Law
+from flyball.loop.parts import Part, PartError
+from flyball.loop.ports import Actuator, Clock, FleetSource, Sensor
+from flyball.loop.record import Cycle, Recorder
+from flyball.spec.decision import Decision
+from flyball.spec.fleet import Fleet
+from flyball.spec.snapshot import Scrape, Snapshot
+from flyball.units import Seconds
+
+LIMIT = 10.0
+
+
+class Runner:
+    """Runs a law against the ports. `cycle` may be called from any thread, one at a time."""
+
+    def __init__(
+        self,
+        law: Law[Any],
+        source: FleetSource,
+        sensor: Sensor,
+        actuator: Actuator,
+        clock: Clock,
+        recorder: Recorder | None = None,
+        *,
+        limit: Seconds | None = LIMIT,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`limit`: seconds that a part may take, None: as long as it likes; `wall`: the time of records."""
+        self.law = law
+        self.memory: Any = None
+        self._source, self._sensor, self._actuator, self._clock = source, sensor, actuator, clock
+        self._recorder, self._wall = recorder, wall
+        self._fleet: Fleet | None = None
+        self._parts = {name: Part[Any](name, limit) for name in ("fleet", "sensor", "actuator", "ledger")}
+        self._wake = threading.Event()
+        self._turn = threading.Lock()
+        self.last: tuple[int, Cycle] | None = None
+
+    def cycle(self) -> Cycle | None:
+        """Observe, decide, act, record, once; None where not even the fleet was ever readable."""
+        with self._turn:
+            return self._cycle()
+
+    def _cycle(self) -> Cycle | None:
+        errors: list[str] = []
+        self._fleet = self._part("fleet", self._source.fleet, self._fleet, errors)
+        if self._fleet is None:
+            return None
+        blank = Scrape(self._clock.now(), notes=tuple(errors))
+        seen = self._part("sensor", self._sensor.observe, blank, errors)
+        snapshot = Snapshot(self._fleet, seen)
+        before, decision, refused = self.memory, None, ()
+        began = time.perf_counter()
+        try:
+            decision, self.memory = self.law(snapshot, before)
+        except Exception as error:
+            errors.append(f"law {self.law.name}: {type(error).__name__}: {error}")
+        took = time.perf_counter() - began
+        if decision is not None:
+            refused = self._part("actuator", lambda: self._act(decision), (), errors)
+        made = Cycle(
+            self._wall(),
+            self.law.name,
+            msgspec.msgpack.encode(self.law),
+            snapshot,
+            decision,
+            refused,
+            tuple(errors),
+            took,
+        )
+        number = 0
+        if self._recorder is not None:
+            recorder = self._recorder
+            number = self._part("ledger", lambda: recorder.record(made, before), 0, errors)
+            made = msgspec.structs.replace(made, errors=tuple(errors))
+        self.last = number, made
+        return made
+
+    def _act(self, decision: Decision) -> tuple[str, ...]:
+        return tuple(self._actuator.act([order for step in decision.steps for order in step.orders]))
+
+    def _part(self, name: str, call: Callable[[], Any], otherwise: Any, errors: list[str]) -> Any:
+        try:
+            return self._parts[name].call(call)
+        except PartError as error:
+            errors.append(str(error))
+            return otherwise
+
+    def trigger(self) -> None:
+        """Run a cycle now, without waiting for the period."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Cycle every period until stopped; `trigger` ends a wait. Period 0: on demand."""
+        due = time.monotonic()
+        while not stop.is_set():
+            period = self.law.period
+            wait = None if period <= 0 else max(0.0, due - time.monotonic())
+            if self._wake.wait(wait):
+                self._wake.clear()
+                if stop.is_set():
+                    return
+            self.cycle()
+            now = time.monotonic()
+            due = max(due + period, now) if period > 0 else now
