@@ -4,6 +4,8 @@ python -m benchmarks                 everything
 python -m benchmarks candidates      microseconds a pair, and the ratio to the reference
 python -m benchmarks solve           limited and overloaded fleets: seconds, gap, proof
 python -m benchmarks process         a cold process from file to written plan: seconds and memory
+python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
+python -m benchmarks forecast        forecasts against what came: coverage, error, microseconds
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from benchmarks.forecast import bench_forecast
+from benchmarks import simulate
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.reference import optimizer as reference
 from flyball.solve import auto
@@ -145,12 +149,18 @@ def bench_process(runs: int) -> None:
 
 def main() -> int:
     """Run the benchmarks that are named, or all."""
-    every = {"candidates": bench_candidates, "solve": bench_solve, "process": bench_process}
+    every = {
+        "candidates": bench_candidates,
+        "solve": bench_solve,
+        "process": bench_process,
+        "forecast": bench_forecast,
+        "simulate": simulate.main,
+    }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     arguments = parser.parse_args()
-    if generator() is None:
+    if generator() is None and not set(arguments.names or every) <= {"forecast", "simulate"}:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",
             file=sys.stderr,

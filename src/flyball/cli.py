@@ -21,6 +21,13 @@ Exit codes:
 - 70: a fault of Flyball itself
 - 130: interrupted; for `--serve`, Ctrl-C is the way to end it: 0 or 3
 """
+SERVED = """
+Exit codes:
+
+- 0: it was ended (Ctrl-C)
+- 2: the scenario or an option is wrong
+- 70: a fault of Flyball itself
+"""
 FAULT, INTERRUPTED = 70, 130
 TRACEBACK = "FLYBALL_TRACEBACK"
 """Environment variable: where it is set, a fault shows where it is."""
@@ -163,6 +170,117 @@ def plan(
             output=output,
         )
     )
+
+
+SIMULATED = """
+Exit codes:
+
+- 0: all runs are done
+- 2: the input or an option is wrong
+- 4: an output could not be written
+- 70: a fault of Flyball itself
+- 130: interrupted; what was done is shown
+"""
+
+
+@app.command(help_epilogue=SIMULATED)
+def simulate(
+    scenario: str,
+    /,
+    *,
+    policy: tuple[str, ...] = (),
+    seeds: str = "3",
+    duration: str | None = None,
+    jobs: int | None = None,
+    interpreted: Flag = False,
+    report: Path | None = None,
+    format: Literal["table", "json", "csv"] = "table",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> int:
+    """Let control laws steer a simulated fleet, and judge them: attainment, cost, energy, steadiness.
+
+    Examples:
+
+    `flyball simulate llm-d-reference`
+
+    `flyball simulate llm-d-reference --policy flyball,static:8 --seeds 20 --report build/simulation.html`
+
+    `flyball simulate my-scenario.yaml --policy hpa:target=8 --policy keda:running=30,queue=2 --duration 2h`
+
+    Parameters
+    ----------
+    scenario
+        A scenario file, or the name of a shipped one.
+    policy
+        Laws, separated by commas or given several times: flyball, static, hpa, keda, keda-tuned, slo-aware,
+        or those of installed packages (entry points of the group flyball.laws). With parameters: static:8,
+        hpa:target=8, slo-aware:up=0.7,max=12. Left out: flyball, slo-aware, keda, hpa.
+    seeds
+        How many (20 is from 1 to 20), or a range (5-10). All laws see the same seeds.
+    duration
+        Run so long instead: 90min, 24h.
+    jobs
+        Processes; left out, one for each core.
+    interpreted
+        Do without the compiled inner loop.
+    report
+        Write the report, a page with plots that needs nothing else, to this file.
+    format
+        table; json has all figures of all runs; csv is a line for each law and class.
+    output
+        Write to this file, whole or not at all, and not to standard output.
+    """
+    from flyball.commands.simulate import Request, run
+
+    return run(
+        Request(
+            scenario=scenario,
+            policy=policy,
+            seeds=seeds,
+            duration=duration,
+            jobs=jobs,
+            interpreted=interpreted,
+            report=report,
+            format=format,
+            output=output,
+        )
+    )
+
+
+@app.command(help_epilogue=SERVED)
+def serve(
+    scenario: str = "day",
+    /,
+    *,
+    speed: float = 60.0,
+    seed: int = 1,
+    port: int = 8090,
+    ledger: Path | None = None,
+) -> int:
+    """Govern a simulated fleet under load, with a page on this machine that shows what happens and why.
+
+    Examples:
+
+    `flyball serve`
+
+    `flyball serve outage --speed 10 --ledger build/ledger.sqlite`
+
+    Parameters
+    ----------
+    scenario
+        A shipped scenario by name, or a file (`kind: Scenario`).
+    speed
+        Simulated seconds in a second; 0 is paused. The page can change it.
+    seed
+        Of all that is left to chance.
+    port
+        Port of the page; where it is taken, a free one is used.
+    ledger
+        Keep every cycle in this file, for `flyball replay`; left out, in one that is gone at the end.
+    """
+    from flyball.commands.serve import Request, run
+
+    return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

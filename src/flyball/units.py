@@ -21,6 +21,7 @@ SECONDS_PER_HOUR = 3600.0
 CENTS_PER_DOLLAR = 100.0
 HOURS_PER_MONTH = 730.0  # 365 * 24 / 12, the convention of cloud price lists
 TOKENS_PER_MILLION = 1e6
+JOULES_PER_KWH = 3.6e6
 
 
 def from_ms(value: float) -> Seconds:

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 import shutil
 
-collect_ignore = [] if shutil.which("chromium") else ["test_in_a_browser.py"]
+IN_A_BROWSER = ["test_in_a_browser.py", "test_campaign_in_a_browser.py"]
+collect_ignore = [] if shutil.which("chromium") else IN_A_BROWSER

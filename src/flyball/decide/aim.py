@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from flyball.decide.memory import Goal
 from flyball.decide.plan import plan
+from flyball.decide.priority import by_priority
 from flyball.solve.candidates import Candidates, candidates
 from flyball.spec.decision import Step
 from flyball.spec.fleet import Fleet
@@ -79,7 +80,7 @@ def asked_of_plan(
 def plan_of(asked: Fleet) -> Planned:
     """Plan such a fleet, and say what the plan means for each server."""
     sized = candidates(asked)
-    made = plan(asked, sized)
+    made = by_priority(asked, plan(asked, sized))
     max_rate: dict[str, dict[str, float]] = {}
     names = [a.name for a in asked.accelerators]
     for pair in np.flatnonzero(sized.excluded == 0).tolist():

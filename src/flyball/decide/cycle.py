@@ -27,6 +27,7 @@ from flyball.spec.steering import Steering
 from flyball.units import Seconds
 
 LAW = "flyball"
+ENDLESS = 1_000_000
 
 
 def decide(
@@ -176,6 +177,12 @@ class _Cycle:
             return self.made.goals.get(name)
         return self.remembered[name].goal
 
+    def _rates(self, name: str) -> dict[str, float]:
+        """What one replica takes within the targets, by accelerator."""
+        if self.made is not None:
+            return self.made.max_rate.get(name, {})
+        return self.remembered[name].rates
+
     # ---- proposals and guards ---------------------------------------------------------------------
 
     def _guarded(self) -> dict[str, Proposal]:
@@ -188,13 +195,15 @@ class _Cycle:
         return proposals
 
     def _proposed(self, urgent: frozenset[str]) -> tuple[dict[str, Proposal], set[str]]:
+        rooms = self._rooms()
         proposals = {
             name: propose(
                 seen,
                 self.remembered[name],
                 self._goal(name),
                 self.aims[name],
-                self.made.max_rate.get(name, {}) if self.made else {},
+                self._rates(name),
+                rooms.get(name, 0),
                 self.now,
                 self.steering,
                 self.fleet.settings.hold_hours,
@@ -217,21 +226,37 @@ class _Cycle:
                 )
         return proposals, set() if self.unlimited else self._cards(proposals)
 
+    def _free(self) -> dict[str, int]:
+        """Cards that nobody has asked for, by type; below zero where there are too few."""
+        free = dict(self.capacity)
+        for seen in self.seen.values():
+            for held in (seen.ready, seen.pending, seen.draining):
+                for accelerator, count in held.items():
+                    type_, cards = self._cards_of(seen.server, accelerator)
+                    free[type_] = free.get(type_, 0) - count * cards
+        return free
+
+    def _rooms(self) -> dict[str, int]:
+        """How many more replicas each server could have where it is."""
+        free, rooms = self._free(), {}
+        for name, seen in self.seen.items():
+            if seen.main:
+                type_, cards = self._cards_of(seen.server, seen.main)
+                rooms[name] = ENDLESS if self.unlimited else max(free.get(type_, 0), 0) // cards
+        return rooms
+
     def _cards(self, proposals: Mapping[str, Proposal]) -> set[str]:
         """Cut growth to the cards that are free; returns the types of which there are too few."""
-        free = dict(self.capacity)
         wishes: list[Growth] = []
         for name, p in proposals.items():
             server = self.seen[name].server
-            for accelerator in {*p.was, *p.orders, *self.seen[name].draining}:
+            for accelerator, count in sorted(p.orders.items()):
                 type_, cards = self._cards_of(server, accelerator)
-                held = p.was.get(accelerator, 0) + self.seen[name].draining.get(accelerator, 0)
-                free[type_] = free.get(type_, 0) - held * cards
-                more = p.orders.get(accelerator, 0) - p.was.get(accelerator, 0)
+                more = count - p.was.get(accelerator, 0)
                 if more > 0:
                     priority = self.priority.get(server.service_class, 100)
                     wishes.append(Growth(name, priority, accelerator, type_, cards, more))
-        granted = grant(wishes, free)
+        granted = grant(wishes, self._free())
         short = set()
         for wish in wishes:
             given = granted[wish.server, wish.accelerator]
@@ -248,7 +273,7 @@ class _Cycle:
         return self.price.get(accelerator, 0.0) * self.units.get((server.model, accelerator), 1)
 
     def _cost(self, name: str, orders: Mapping[str, int]) -> float:
-        return sum(self._price_of(self.seen[name].server, a) * n for a, n in orders.items())
+        return sum(self._price_of(self.seen[name].server, a) * n for a, n in sorted(orders.items()))
 
     # ---- what comes out ---------------------------------------------------------------------------
 
@@ -291,7 +316,9 @@ class _Cycle:
     def _after(self, name: str, p: Proposal | None) -> ServerMemory:
         if p is None:
             return self.memory.servers.get(name, ServerMemory())
-        memory = replace(p.memory, goal=self._goal(name), demand=self.aims[name].demand)
+        memory = replace(
+            p.memory, goal=self._goal(name), rates=self._rates(name), demand=self.aims[name].demand
+        )
         if p.total > sum(p.was.values()):
             memory = replace(memory, grew_at=self.now, grew_for=self.aims[name].demand)
         return memory

@@ -79,7 +79,7 @@ def corrected(
     if not waited or not settled or seen.pending or goal.replicas > asked:
         return memory
     demand = to_provide(replace(memory, correction=1.0), seen, steering, lead)
-    if demand <= 0:
+    if demand <= 0 or (seen.offered or 0.0) > asked * goal.max_rate:
         return memory
     more = asked + max(1, math.floor(GROWTH * asked))
     wanted = min((more - steering.spare) * goal.max_rate * ALMOST / demand, MOST)

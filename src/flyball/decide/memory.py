@@ -28,6 +28,8 @@ class ServerMemory(msgspec.Struct, frozen=True):
     demand: RequestsPerSecond = 0.0
     """Last provided for."""
     goal: Goal | None = None
+    rates: dict[str, RequestsPerSecond] = {}
+    """Of one replica within the targets, by accelerator, as of the last plan."""
     wanted: tuple[tuple[Seconds, int], ...] = ()
     """Replicas that were enough, with the times, as far back as stabilisation looks."""
     grew_at: Seconds | None = None

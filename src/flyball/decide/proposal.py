@@ -63,6 +63,7 @@ def propose(
     goal: Goal | None,
     aim: Aim,
     max_rate: Mapping[str, RequestsPerSecond],
+    room: int,
     now: Seconds,
     steering: Steering,
     hold_hours: float,
@@ -71,7 +72,8 @@ def propose(
     urgent: bool,
     changed: bool,
 ) -> Proposal:
-    """Propose orders. `urgent`: others wait for its cards; `changed`: the fleet's data did."""
+    """Propose orders. `room`: more replicas that fit where it is; `urgent`: others wait for its cards;
+    `changed`: the fleet's data did."""
     was = seen.asked
     if goal is not None and goal.accelerator and goal.accelerator != memory.candidate:
         memory = replace(memory, candidate=goal.accelerator, candidate_since=now)
@@ -88,7 +90,12 @@ def propose(
             made.orders, made.cause = {}, "capacity"
         return made
     if was and goal.accelerator not in was:
-        return _begin_move(made, goal, now, steering, hold_hours)
+        here = _here(made, aim, max_rate, room, spare)
+        until = _patient_until(memory, steering, hold_hours)
+        if here is None or now >= until:
+            return _begin_move(made, goal, now)
+        made.holds.append(Hold("stabilisation", goal.replicas, sum(was.values()), until))
+        made.goal = goal = here
     others = {name: n for name, n in was.items() if name != goal.accelerator}
     have = was.get(goal.accelerator, 0)
     enough = _enough(goal, aim, steering, spare)
@@ -99,7 +106,7 @@ def propose(
         if allowed < goal.replicas:
             made.holds.append(Hold("step", goal.replicas, allowed))
         made.orders[goal.accelerator] = allowed
-        made.cause = _cause_of_growth(seen, memory, now, changed)
+        made.cause = _cause_of_growth(memory, now, changed)
     elif enough < have and not others:
         _shrink(made, goal, enough, aim, now, steering, urgent, changed)
     made.memory = replace(
@@ -125,8 +132,8 @@ def _enough(goal: Goal, aim: Aim, steering: Steering, spare: float) -> int:
     return max(goal.replicas, wider, aim.least)
 
 
-def _cause_of_growth(seen: Seen, memory: ServerMemory, now: Seconds, changed: bool) -> Cause:
-    if memory.corrected_at == now or (seen.saturated and memory.correction > 1.0):
+def _cause_of_growth(memory: ServerMemory, now: Seconds, changed: bool) -> Cause:
+    if memory.corrected_at == now:
         return "latency"
     return "targets" if changed else "demand"
 
@@ -171,19 +178,32 @@ def _shrink(
         made.cause, made.risky = "targets" if changed else "demand", True
 
 
-def _begin_move(made: Proposal, goal: Goal, now: Seconds, steering: Steering, hold_hours: float) -> Proposal:
-    """New replicas beside the old ones, once it would have paid for long enough and the last move has."""
-    memory, have = made.memory, sum(made.was.values())
+def _patient_until(memory: ServerMemory, steering: Steering, hold_hours: float) -> Seconds:
+    """When a move may begin: it would have paid for long enough, and the last one has paid off."""
     until = memory.candidate_since + steering.patience
     if memory.moved_at is not None:
         until = max(until, memory.moved_at + hold_hours * SECONDS_PER_HOUR)
-    if now < until and not made.seen.saturated:
-        made.holds.append(Hold("stabilisation", goal.replicas, have, until))
-        return made
+    return until
+
+
+def _here(
+    made: Proposal, aim: Aim, max_rate: Mapping[str, RequestsPerSecond], room: int, spare: float
+) -> Goal | None:
+    """What the load needs on the accelerator where the server is; None where that cannot be had there."""
+    main = made.seen.main
+    needed = max(replicas_for(aim.demand, max_rate.get(main, 0.0), spare), aim.least)
+    if max_rate.get(main, 0.0) <= 0 or needed > made.was[main] + room:
+        return None
+    return Goal(main, needed, 0, max_rate[main])
+
+
+def _begin_move(made: Proposal, goal: Goal, now: Seconds) -> Proposal:
+    """New replicas beside the old ones."""
+    have = sum(made.was.values())
     made.orders[goal.accelerator] = goal.replicas
     made.holds.append(Hold("hand_over", goal.replicas, have + goal.replicas))
     made.cause, made.risky = "cheaper", True
-    made.before, made.memory = memory, replace(memory, moved_at=now, wanted=())
+    made.before, made.memory = made.memory, replace(made.memory, moved_at=now, wanted=())
     return made
 
 

@@ -49,7 +49,7 @@ class Seen(msgspec.Struct, frozen=True):
         """Replicas that serve or are coming, by accelerator."""
         return {
             name: count
-            for name in {*self.ready, *self.pending}
+            for name in sorted({*self.ready, *self.pending})
             if (count := self.ready.get(name, 0) + self.pending.get(name, 0))
         }
 

@@ -1,1 +1,1 @@
-"""Forecasts of demand with quantiles and measured coverage. Arrays in, arrays out; no clock, no I/O."""
+"""Forecasts of demand with quantiles and measured coverage. Plain numbers in and out; no clock, no I/O."""

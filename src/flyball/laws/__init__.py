@@ -1,1 +1,1 @@
-"""Rival laws: the same signature as `decide`, each as its authors published it."""
+"""Rival control laws, as their authors published them, and third parties': what Flyball is judged by."""

@@ -63,7 +63,8 @@ class Runner:
             return None
         blank = Scrape(self._clock.now(), notes=tuple(errors))
         seen = self._part("sensor", self._sensor.observe, blank, errors)
-        snapshot = Snapshot(self._fleet, seen)
+        # Decided from as the ledger will give it back: a whole number becomes a float now, and not then.
+        snapshot = msgspec.msgpack.decode(msgspec.msgpack.encode(Snapshot(self._fleet, seen)), type=Snapshot)
         before, decision, refused = self.memory, None, ()
         began = time.perf_counter()
         try:

@@ -79,6 +79,8 @@ def next_best(step: Step) -> str:
 
 def held(hold: Hold) -> str:
     """What a guard did not allow, and why."""
+    if hold.guard == "hand_over":
+        return GUARD[hold.guard]
     return f"{hold.wanted} wanted, {hold.allowed} allowed: {GUARD[hold.guard]}"
 
 

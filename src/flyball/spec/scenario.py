@@ -117,6 +117,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batched_tokens: int = 8192
     """Tokens of one iteration at most: one for each decoding sequence, the rest for prompts."""
     block_size: int = 16
+    accelerator_count: int = 1
+    """Accelerator units in one replica."""
 
 
 class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,3 +200,21 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: tuple[Event, ...] = ()
     start: dict[str, dict[str, int]] = {}
     """Ready replicas at the beginning, by server and accelerator."""
+
+
+# ---- scenario ----------------------------------------------------------------------------------
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A world, for how long it runs, and what the law that steers in it is told."""
+
+    name: str
+    duration: Seconds
+    world: World
+    believed: Fleet
+    """The fleet as it is configured, with the profiles as they are believed to be, and the targets."""
+    about: str = ""
+    score_from: Seconds = 0.0
+    """What is before is not counted."""
+    loop: dict[str, object] = {}
+    """Settings of the loop by name, plain values."""

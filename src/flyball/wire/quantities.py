@@ -126,6 +126,16 @@ def parse_number(
     return _bounded(number, low, high, allowed, value, where, path)
 
 
+def parse_share(value: object, where: str, path: str = "", *, high: float = 1.0) -> float:
+    """Read a share, `15%` or `0.15`, from 0 to `high`. Or WireError."""
+    allowed = f"a share from 0 to {high:.0%}, such as 15% or 0.15"
+    percent = isinstance(value, str) and value.rstrip().endswith("%")
+    number, unit = _split(str(value).rstrip()[:-1] if percent else value, allowed, where, path)
+    if unit:
+        raise WireError(where, f"allowed is {allowed}", path=path, value=value)
+    return _bounded(number / 100 if percent else number, 0, high, allowed, value, where, path)
+
+
 def format_duration(value: Seconds) -> str:
     """Write seconds in the largest unit that leaves at least 1: `1.5s`, `50ms`, `0s`."""
     if value == 0:

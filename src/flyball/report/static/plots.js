@@ -50,12 +50,12 @@
     const stepped = chart.steps ? uPlot.paths.stepped({ align: -1 }) : undefined;
     new uPlot({
       title: chart.title, width: box.clientWidth, height: 260,
-      scales: { x: { time: false }, y: { range: [0, high * 1.05 || 1] } },
+      scales: { x: { time: false }, y: { range: chart.range ?? [0, high * 1.05 || 1] } },
       axes: [axis(chart.x_label), axis(chart.y_label, { size: 60 })],
       series: [
         { label: chart.x_label, value: (_, v) => round(v) },
         ...names.map((label, k) => ({
-          label, stroke: palette[k % palette.length], width: 2, points: { show: false }, paths: stepped, value: (_, v) => round(v),
+          label, stroke: palette[k % palette.length], width: 2, points: { show: !!chart.points, size: 9 }, paths: chart.points ? () => null : stepped, value: (_, v) => round(v),
           fill: label === chart.fill ? "#2da44e33" : undefined,
         })),
         ...limits.map(([label]) => ({ label, stroke: css("--bad"), dash: [6, 4], width: 1.5, points: { show: false }, value: (_, v) => round(v) })),
@@ -75,16 +75,19 @@
   function show(server) {
     const box = document.getElementById("curves");
     box.replaceChildren();
-    document.getElementById("picked").textContent = server ? "on " + server.accelerator : "No server has load and an allocation.";
+    document.getElementById("picked").textContent = server ? server.note ?? "on " + server.accelerator : "No server has load and an allocation.";
     const charts = server?.charts ?? [];
     // all boxes first: a plot takes the width that its box has when it is drawn
     const figures = charts.map(() => box.appendChild(document.createElement("figure")));
     charts.forEach((chart, i) => curve(chart, figures[i]));
   }
 
-  bars("cost", data.cost);
-  bars("latency", data.latency, { line: 1 });
-  bars("cards", data.cards);
+  if (data.cost) {
+    bars("cost", data.cost);
+    bars("latency", data.latency, { line: 1 });
+    bars("cards", data.cards);
+  }
+  if (data.scatter) curve(data.scatter, document.getElementById("scatter"));
   const pick = document.getElementById("pick");
   for (const [i, server] of data.servers.entries()) pick.add(new Option(server.server, i));
   pick.onchange = () => show(data.servers[pick.value]);
