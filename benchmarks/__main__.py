@@ -23,8 +23,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks.forecast import bench_forecast
 from benchmarks import simulate
+from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.reference import optimizer as reference
 from flyball.solve import auto

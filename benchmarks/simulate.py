@@ -1,4 +1,4 @@
-"""How fast the plant is: requests a second of one core, compiled and interpreted, and a day of ten servers."""
+"""How fast the plant is: requests a second of one core, compiled and interpreted; a day of ten servers."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def main(runs: int = 3) -> None:
             continue
         took, served = day(compiled, hours)
         kind = "compiled" if compiled else "interpreted"
-        print(
-            f"{hours:g} hours of 10 servers, looked at every 15 s, {kind}: {took:.1f} s for {served:,} requests"
-        )
+        print(f"{hours:g} hours of 10 servers, seen every 15 s, {kind}: {took:.1f} s for {served:,} requests")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""What came of it: every finished request, and what it cost. For judging; no sensor sees this."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flyball.simulate.replicas import FloatArray, IntArray, Over
+from flyball.units import Seconds
+
+
+class Finished(NamedTuple):
+    """Requests of one server that were served, (n,) each, in order of finish, then of arrival."""
+
+    arrival: FloatArray
+    finish: FloatArray
+    ttft: FloatArray
+    tpot: FloatArray
+    """Seconds per output token after the first; 0 where there is one only."""
+    in_tokens: IntArray
+    out_tokens: IntArray
+
+
+class Held(NamedTuple):
+    """What a server has used since the start."""
+
+    held: Seconds = 0.0
+    """Replica-seconds: pending, ready and draining."""
+    asked: Seconds = 0.0
+    """Replica-seconds: pending and ready."""
+    cards: Seconds = 0.0
+    """Card-seconds, from the placing on."""
+    dollars: float = 0.0
+    joules: float = 0.0
+
+    @property
+    def gpu_hours(self) -> float:
+        """Card-hours, from the placing on."""
+        return self.cards / 3600.0
+
+
+class Record:
+    """The requests of one server that are over. With `keep`, only those of so many last seconds."""
+
+    def __init__(self, keep: Seconds | None = None) -> None:
+        self._keep = keep
+        self._finished: deque[Finished] = deque()
+        self._lost: deque[tuple[Seconds, FloatArray]] = deque()
+        self.served = 0
+        """Requests since the start."""
+        self.lost = 0
+
+    def copy(self) -> Record:
+        """Another that goes on apart from this one."""
+        other = Record(self._keep)
+        other._finished, other._lost = self._finished.copy(), self._lost.copy()
+        other.served, other.lost = self.served, self.lost
+        return other
+
+    def add(self, over: Over, now: Seconds) -> None:
+        """Take requests that are over; refused ones count as lost."""
+        refused = over.first < 0
+        if refused.any():
+            self.lose(over.arrival[refused], now)
+            over = over.take(~refused)
+        if over.arrival.size:
+            done = over.take(np.lexsort((over.arrival, over.finish)))
+            tpot = (done.finish - done.first) / np.maximum(done.out_tokens - 1, 1)
+            ttft = done.first - done.arrival
+            self._finished.append(
+                Finished(done.arrival, done.finish, ttft, tpot, done.in_tokens, done.out_tokens)
+            )
+            self.served += ttft.size
+        if self._keep is not None:
+            while self._finished and self._finished[0].finish[-1] < now - self._keep:
+                self._finished.popleft()
+            while self._lost and self._lost[0][0] < now - self._keep:
+                self._lost.popleft()
+
+    def lose(self, arrivals: FloatArray, now: Seconds) -> None:
+        """Take the arrival times of requests that are lost."""
+        if arrivals.size:
+            self._lost.append((now, arrivals))
+            self.lost += arrivals.size
+
+    @property
+    def finished(self) -> Finished:
+        """All that are kept."""
+        if len(self._finished) > 1:
+            columns: list[Any] = [np.concatenate(c) for c in zip(*self._finished, strict=True)]
+            order = np.lexsort(columns[:2])
+            self._finished = deque([Finished(*(c[order] for c in columns))])
+        if self._finished:
+            return self._finished[0]
+        none, nothing = np.zeros(0), np.zeros(0, np.int64)
+        return Finished(none, none, none, none, nothing, nothing)
+
+    @property
+    def lost_arrivals(self) -> FloatArray:
+        """Arrival times of all lost requests that are kept."""
+        return np.sort(np.concatenate([a for _, a in self._lost])) if self._lost else np.zeros(0)
