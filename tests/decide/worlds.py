@@ -96,13 +96,14 @@ class Run:
 
 
 def reversals(asked: list[int], within: float = 600.0) -> int:
-    """The most changes of direction in any window of so many seconds."""
+    """The most reversals in any window of so many seconds: changes against the one before, made within it."""
     turns: list[float] = []
-    last = 0
-    for i, (a, b) in enumerate(pairwise(asked)):
-        if a != b:
-            way = 1 if b > a else -1
-            if last and way != last:
-                turns.append((i + 1) * PERIOD)
-            last = way
+    way, changed_at = 0, 0.0
+    for i, (a, b) in enumerate(pairwise(asked), 1):
+        if a == b:
+            continue
+        now, new = i * PERIOD, 1 if b > a else -1
+        if way and new != way and now - changed_at < within:
+            turns.append(now)
+        way, changed_at = new, now
     return max((sum(t <= u < t + within for u in turns) for t in turns), default=0)

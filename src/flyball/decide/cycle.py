@@ -28,6 +28,8 @@ from flyball.units import Seconds
 
 LAW = "flyball"
 ENDLESS = 1_000_000
+LAST, WORST = 100, 1000
+"""Priority of a class that is not known, and one after all."""
 
 
 def decide(
@@ -186,15 +188,17 @@ class _Cycle:
     # ---- proposals and guards ---------------------------------------------------------------------
 
     def _guarded(self) -> dict[str, Proposal]:
-        """Proposals within the blast radius and the cards; who starves takes down what holds others back."""
-        urgent: frozenset[str] = frozenset()
+        """Proposals within the blast radius and the cards; who starves takes down what holds it back."""
+        urgent = (
+            {type_: 0 for type_, cards in self._free().items() if cards < 0} if not self.unlimited else {}
+        )
         proposals, short = self._proposed(urgent)
-        if short:
-            urgent = frozenset(short)
-            proposals, _ = self._proposed(urgent)
+        if any(priority < urgent.get(type_, WORST) for type_, priority in short.items()):
+            proposals, _ = self._proposed({**short, **urgent})
         return proposals
 
-    def _proposed(self, urgent: frozenset[str]) -> tuple[dict[str, Proposal], set[str]]:
+    def _proposed(self, urgent: Mapping[str, int]) -> tuple[dict[str, Proposal], dict[str, int]]:
+        """Proposals; and the types of which there are too few, with the first priority that lacks them."""
         rooms = self._rooms()
         proposals = {
             name: propose(
@@ -208,7 +212,7 @@ class _Cycle:
                 self.steering,
                 self.fleet.settings.hold_hours,
                 self.spare,
-                urgent=bool({self.types[a][0] for a in seen.asked if a in self.types} & urgent),
+                urgent=self._urgent(seen, urgent),
                 changed=self.changed,
             )
             for name, seen in self.seen.items()
@@ -224,7 +228,13 @@ class _Cycle:
                 proposals[name].stay(
                     Hold("blast_radius", proposals[name].total, sum(proposals[name].was.values()))
                 )
-        return proposals, set() if self.unlimited else self._cards(proposals)
+        return proposals, {} if self.unlimited else self._cards(proposals)
+
+    def _urgent(self, seen: Seen, urgent: Mapping[str, int]) -> bool:
+        """Whether cards that it holds are too few, or lacked by servers that do not come after it."""
+        mine = self.priority.get(seen.server.service_class, LAST)
+        types = {self.types[a][0] for a in seen.asked if a in self.types}
+        return any(urgent.get(type_, WORST) <= mine for type_ in types)
 
     def _free(self) -> dict[str, int]:
         """Cards that nobody has asked for, by type; below zero where there are too few."""
@@ -245,8 +255,8 @@ class _Cycle:
                 rooms[name] = ENDLESS if self.unlimited else max(free.get(type_, 0), 0) // cards
         return rooms
 
-    def _cards(self, proposals: Mapping[str, Proposal]) -> set[str]:
-        """Cut growth to the cards that are free; returns the types of which there are too few."""
+    def _cards(self, proposals: Mapping[str, Proposal]) -> dict[str, int]:
+        """Cut growth to the cards that are free; returns the types that are short, and for whom."""
         wishes: list[Growth] = []
         for name, p in proposals.items():
             server = self.seen[name].server
@@ -254,15 +264,15 @@ class _Cycle:
                 type_, cards = self._cards_of(server, accelerator)
                 more = count - p.was.get(accelerator, 0)
                 if more > 0:
-                    priority = self.priority.get(server.service_class, 100)
+                    priority = self.priority.get(server.service_class, LAST)
                     wishes.append(Growth(name, priority, accelerator, type_, cards, more))
         granted = grant(wishes, self._free())
-        short = set()
+        short: dict[str, int] = {}
         for wish in wishes:
             given = granted[wish.server, wish.accelerator]
             if given < wish.more:
                 proposals[wish.server].cut(wish.accelerator, wish.more - given)
-                short.add(wish.type)
+                short[wish.type] = min(wish.priority, short.get(wish.type, WORST))
         return short
 
     def _cards_of(self, server: Server, accelerator: str) -> tuple[str, int]:

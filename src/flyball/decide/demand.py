@@ -18,11 +18,12 @@ from flyball.units import RequestsPerSecond, Seconds, Tokens
 WINDOW = 60.0
 FORECAST = ForecastSettings(window=WINDOW, reading=WINDOW)
 """Sensors give means over a window already."""
-GROWTH = 0.1
-"""A correction adds this share of the replicas, and at least one."""
-ALMOST = 0.999
-MOST = 3.0
-"""No correction is above this: beyond it something else is wrong."""
+JUST_OVER = 1.02
+MOST_CROWDED, MOST_SLOW = 3.0, 1.5
+"""No correction is above this where requests queue, or are only slow: beyond it something else is wrong, and
+replicas may not be what helps."""
+MOST_BACKLOG = 1.5
+"""Times the load: a backlog that is larger takes longer."""
 FORGET = 1800.0
 """Time in which a correction falls to 1/e of what it was above 1."""
 DEFAULT_IN, DEFAULT_OUT = 1000.0, 300.0
@@ -55,8 +56,10 @@ def to_provide(memory: ServerMemory, seen: Seen, steering: Steering, lead: Secon
     now = seen.offered or 0.0
     if steering.forecast:
         ahead = forecast(memory.history, (lead,), (steering.quantile,), FORECAST)
-        now = max(now, ahead.provision[0][0])
-    backlog = (seen.offered or 0.0) + seen.waiting / steering.drain if seen.crowded else 0.0
+        likely = max(now, ahead.rate, ahead.expected[0], ahead.plain[0][0])
+        now = likely + steering.reserve * ahead.reserve[0]
+    offered = seen.offered or 0.0
+    backlog = min(offered + seen.waiting / steering.drain, MOST_BACKLOG * offered) if seen.crowded else 0.0
     return max(now, backlog) * memory.correction
 
 
@@ -65,22 +68,24 @@ def corrected(
 ) -> ServerMemory:
     """Learn from saturation that the model does not explain, and forget it slowly.
 
-    Nothing is learned while replicas are pending or too new to show an effect: they may be what is missing.
+    A server that is saturated at a load that the model calls light says that the load is its limit. Nothing is
+    learned while replicas are pending or too new to show an effect: they may be what is missing.
     """
     correction = 1.0 + (memory.correction - 1.0) * math.exp(-steering.period / FORGET)
     if memory.corrected_on not in ("", seen.main):
         correction = 1.0
     memory = replace(memory, correction=correction)
-    goal, asked = memory.goal, sum(seen.asked.values())
-    if seen.blind or not seen.saturated or goal is None or goal.short or goal.max_rate <= 0:
+    goal, ready = memory.goal, seen.ready.get(seen.main, 0)
+    rate, offered = memory.rates.get(seen.main, 0.0), seen.offered or 0.0
+    if seen.blind or not seen.saturated or goal is None or rate <= 0 or offered <= 0 or not ready:
         return memory
-    waited = memory.corrected_at is None or now - memory.corrected_at >= lead + WINDOW
-    settled = memory.grew_at is None or now - memory.grew_at >= lead + WINDOW
-    if not waited or not settled or seen.pending or goal.replicas > asked:
+    if seen.pending or goal.accelerator != seen.main or goal.replicas > ready:
         return memory
-    demand = to_provide(replace(memory, correction=1.0), seen, steering, lead)
-    if demand <= 0 or (seen.offered or 0.0) > asked * goal.max_rate:
+    recent = (memory.corrected_at, memory.grew_at, memory.moved_at)
+    if any(at is not None and now - at < lead + WINDOW for at in recent):
         return memory
-    more = asked + max(1, math.floor(GROWTH * asked))
-    wanted = min((more - steering.spare) * goal.max_rate * ALMOST / demand, MOST)
-    return replace(memory, correction=max(correction, wanted), corrected_at=now, corrected_on=seen.main)
+    most = MOST_CROWDED if seen.crowded else MOST_SLOW
+    wanted = min(rate * ready / offered * JUST_OVER, most)
+    if wanted <= correction:
+        return memory
+    return replace(memory, correction=wanted, corrected_at=now, corrected_on=seen.main)

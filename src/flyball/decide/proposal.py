@@ -86,14 +86,14 @@ def propose(
     if goal is None:
         return made
     if not goal.accelerator:  # nothing is left for it
-        if goal.short:
+        if goal.short and urgent:
             made.orders, made.cause = {}, "capacity"
         return made
     if was and goal.accelerator not in was:
         here = _here(made, aim, max_rate, room, spare)
         until = _patient_until(memory, steering, hold_hours)
         if here is None or now >= until:
-            return _begin_move(made, goal, now)
+            return _begin_move(made, goal, now, "capacity" if here is None else "cheaper")
         made.holds.append(Hold("stabilisation", goal.replicas, sum(was.values()), until))
         made.goal = goal = here
     others = {name: n for name, n in was.items() if name != goal.accelerator}
@@ -151,11 +151,10 @@ def _shrink(
     """Fewer replicas on the same accelerator, as far as all guards agree."""
     seen, memory, name = made.seen, made.memory, goal.accelerator
     have = made.was[name]
-    if goal.short or urgent:  # a higher priority or the loss of cards decides
-        made.orders[name] = goal.replicas if goal.short else enough
-        made.cause = "capacity"
+    if urgent and (goal.short or not seen.saturated):  # others, or the loss of cards, decide
+        made.orders[name], made.cause = enough, "capacity"
         return
-    if seen.saturated:
+    if seen.saturated or goal.short:
         made.holds.append(Hold("saturation", enough, have))
         return
     wanted = numbers.remember(memory.wanted, now, enough, steering.stabilisation)
@@ -197,12 +196,12 @@ def _here(
     return Goal(main, needed, 0, max_rate[main])
 
 
-def _begin_move(made: Proposal, goal: Goal, now: Seconds) -> Proposal:
+def _begin_move(made: Proposal, goal: Goal, now: Seconds, cause: Cause) -> Proposal:
     """New replicas beside the old ones."""
     have = sum(made.was.values())
     made.orders[goal.accelerator] = goal.replicas
     made.holds.append(Hold("hand_over", goal.replicas, have + goal.replicas))
-    made.cause, made.risky = "cheaper", True
+    made.cause, made.risky = cause, cause == "cheaper"
     made.before, made.memory = made.memory, replace(made.memory, moved_at=now, wanted=())
     return made
 

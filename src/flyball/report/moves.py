@@ -29,6 +29,9 @@ GUARD = {
     "cards": "cards are not free",
 }
 
+MANY = 4.0
+"""From here on a cost is told as a multiple."""
+
 
 def asked(orders: Iterable[Order]) -> str:
     """3 x H100 + 1 x A100; `nothing`."""
@@ -47,8 +50,11 @@ def move(step: Step) -> str:
 def why(step: Step) -> str:
     """The reason of a change: the target that would be missed, or what is enough."""
     at = f" at {rate(step.demand)}" if step.demand else ""
+    cause = CAUSE[step.cause]
+    if step.cause == "demand":
+        cause = "more is needed" if _grows(step) else "less is enough"
     if not step.metric:
-        return f"{CAUSE[step.cause]}{at}"
+        return f"{cause}{at}"
     name = f"{step.metric} {step.statistic}" if step.statistic != "mean" else f"mean {step.metric}"
     limit = duration(step.limit)
     if step.cause == "latency":
@@ -58,8 +64,8 @@ def why(step: Step) -> str:
             return f"its queue would grow without end{at}"
         return f"{name} {duration(step.value)} would pass {limit}{at}"
     if not math.isfinite(step.value) or step.value > step.limit:
-        return f"{CAUSE[step.cause]}{at}"
-    reason = f"{CAUSE[step.cause]}: " if step.cause not in ("demand", "steady") else ""
+        return f"{cause}{at}"
+    reason = f"{cause}: " if step.cause not in ("demand", "steady") else ""
     return f"{reason}{name} {duration(step.value)} is within {limit}{at}"
 
 
@@ -69,11 +75,14 @@ def rate(per_second: float) -> str:
 
 
 def next_best(step: Step) -> str:
-    """`next best 7 x A100, +18 %`, or nothing."""
+    """`next best 7 x A100, +18%`, or nothing."""
     other, goal = step.next_best, step.goal
     if other is None or not other.replicas:
         return ""
-    change = f", {other.cost / goal.cost - 1.0:+.0%}" if goal is not None and goal.cost else ""
+    times = other.cost / goal.cost if goal is not None and goal.cost else 1.0
+    change = f", {times - 1.0:+.0%}" if times < MANY else f", at {times:,.0f} times the cost"
+    if goal is None or not goal.cost:
+        change = ""
     return f"next best {other.replicas} x {other.accelerator}{change}"
 
 

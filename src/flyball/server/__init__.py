@@ -1,1 +1,1 @@
-"""What listens: for now the report page, on loopback."""
+"""What listens, on loopback: the live page of a governed fleet, and the report page."""

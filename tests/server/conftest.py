@@ -1,0 +1,8 @@
+"""The tests in a browser are collected where there is one."""
+
+from __future__ import annotations
+
+import shutil
+
+CHROMIUM = shutil.which("chromium")
+collect_ignore = [] if CHROMIUM else ["test_live_in_a_browser.py"]
