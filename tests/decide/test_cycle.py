@@ -211,7 +211,7 @@ def test_at_steady_load_it_serves_all_and_turns_at_most_once_in_ten_minutes(worl
     run = Run(world)
     run.until(5400.0)
     for server in world.configured.servers:
-        assert reversals(run.asked[server.name][int(1800 / 15) :]) <= 1
+        assert reversals(run.decisions, server.name, after=1800.0) <= 1
         assert world.takes(server.name) >= world.rate(server.name, world.time)
 
 

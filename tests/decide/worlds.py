@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 from msgspec.structs import replace
@@ -95,15 +94,27 @@ class Run:
             self.cycle()
 
 
-def reversals(asked: list[int], within: float = 600.0) -> int:
-    """The most reversals in any window of so many seconds: changes against the one before, made within it."""
+def reversals(decisions: list[Decision], server: str, after: float, within: float = 600.0) -> int:
+    """The most reversals in any window of so many seconds: changes against the one before, made within it.
+
+    A hand-over is no change of direction: both accelerators are there for a while.
+    """
     turns: list[float] = []
-    way, changed_at = 0, 0.0
-    for i, (a, b) in enumerate(pairwise(asked), 1):
-        if a == b:
+    way, changed_at = 0, -within
+    for decision in decisions:
+        step = next((s for s in decision.steps if s.server == server), None)
+        if step is None or decision.time < after:
             continue
-        now, new = i * PERIOD, 1 if b > a else -1
-        if way and new != way and now - changed_at < within:
-            turns.append(now)
-        way, changed_at = new, now
+        was, now = (
+            {o.accelerator: o.replicas for o in side if o.replicas} for side in (step.was, step.orders)
+        )
+        if was == now:
+            continue
+        if was.keys() != now.keys() or len(now) != 1:
+            way = 0
+            continue
+        new = 1 if sum(now.values()) > sum(was.values()) else -1
+        if way and new != way and decision.time - changed_at < within:
+            turns.append(decision.time)
+        way, changed_at = new, decision.time
     return max((sum(t <= u < t + within for u in turns) for t in turns), default=0)

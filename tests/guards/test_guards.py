@@ -45,9 +45,16 @@ def test_old_replicas_leave_as_new_ones_become_ready() -> None:
     def kept(ready: int) -> dict[str, int]:
         return still_needed(asked, {"new": ready, "old": 6}, "new", 2, 10.0, rates)
 
-    assert kept(0) == {"old": 5}
+    assert kept(0) == {"old": 6}
     assert kept(1) == {"old": 3}
     assert kept(2) == {"old": 0}
+
+
+def test_pending_replicas_do_not_stand_in_for_those_that_serve() -> None:
+    rates = {"new": 5.0, "half": 5.0, "old": 5.0}
+    asked = {"half": 4, "new": 2, "old": 3}
+    assert still_needed(asked, {"old": 3}, "new", 2, 10.0, rates) == {"half": 0, "old": 3}
+    assert still_needed(asked, {"old": 1}, "new", 2, 10.0, rates) == {"half": 1, "old": 1}
 
 
 def test_an_accelerator_of_unknown_speed_is_kept_until_all_are_ready() -> None:

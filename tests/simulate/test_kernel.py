@@ -112,14 +112,18 @@ def test_equal_to_token_by_token(case: tuple[Any, ...]) -> None:
         assert found.ttft_sum == pytest.approx(sum(r.first - r.arrival for r in mine))
         assert found.itl.sum() == len(replica.gaps)
         assert found.itl_sum == pytest.approx(sum(replica.gaps))
-        # Every gap is in its bucket; only one that stands at a bucket's edge may be beside it.
-        expected = np.zeros(BUCKETS, int)
-        np.add.at(expected, [bucket(g) for g in replica.gaps], 1)
-        assert np.abs(np.cumsum(expected - found.itl)).max() <= sum(_on_edge(g) for g in replica.gaps)
+        means = [(r.finish - r.first) / (r.out_tokens - 1) for r in mine if r.out_tokens > 1]
+        assert found.tpot.sum() == len(means)
+        assert found.tpot_sum == pytest.approx(sum(means))
+        # Every time is in its bucket; only one that stands at a bucket's edge may be beside it.
+        for times, counts in ((replica.gaps, found.itl), (means, found.tpot)):
+            expected = np.zeros(BUCKETS, int)
+            np.add.at(expected, [bucket(t) for t in times], 1)
+            assert np.abs(np.cumsum(expected - counts)).max() <= sum(_on_edge(t) for t in times)
 
 
-def _on_edge(gap: float) -> bool:
-    return bucket(gap * (1 - 1e-9)) != bucket(gap * (1 + 1e-9))
+def _on_edge(time: float) -> bool:
+    return bucket(time * (1 - 1e-9)) != bucket(time * (1 + 1e-9))
 
 
 @settings(max_examples=150)
@@ -143,6 +147,7 @@ def test_pausing_changes_nothing(case: tuple[Any, ...], pauses: list[float], see
         a, b = made.counters(r, 1e6), whole.counters(r, 1e6)
         assert a[:9] == b[:9]
         assert np.array_equal(a.ttft, b.ttft)
+        assert np.array_equal(a.tpot, b.tpot)
 
 
 @settings(max_examples=100)
@@ -258,6 +263,6 @@ def test_compiled_is_equal_to_the_last_bit(case: tuple[Any, ...]) -> None:
     assert np.array_equal(rows, expected)
     for r in range(case[1]):
         a, b = plain.counters(r, 1e6), made.counters(r, 1e6)
-        assert a[:12] == b[:12]
-        assert np.array_equal(a.itl, b.itl)
-        assert np.array_equal(a.ttft, b.ttft)
+        assert a[:13] == b[:13]
+        for name in ("ttft", "itl", "tpot"):
+            assert np.array_equal(getattr(a, name), getattr(b, name))

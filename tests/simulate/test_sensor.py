@@ -45,17 +45,38 @@ def test_readings_are_the_truth_of_the_window() -> None:
     assert value(found.cached_share) == pytest.approx(0.3, abs=0.05)
     ttft = done.ttft[done.arrival + done.ttft > 180.0]
     assert value(found.ttft["mean"]) == pytest.approx(ttft.mean(), rel=0.03)
-    for key, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        true = float(np.quantile(ttft, share))
-        bounds = [0.0, *histogram.TTFT_BOUNDS]
-        at = int(np.searchsorted(bounds, true))
-        assert bounds[at - 1] <= value(found.ttft[key]) <= bounds[at]  # type: ignore[index]
-    itl = (done.tpot * (done.out_tokens - 1))[mine].sum() / (done.out_tokens - 1)[mine].sum()
-    assert value(found.itl["mean"]) == pytest.approx(itl, rel=0.02)
+    itl = done.tpot[mine & (done.out_tokens > 1)]
+    assert value(found.itl["mean"]) == pytest.approx(itl.mean(), rel=1e-9)
+    for times, readings, inner in (
+        (ttft, found.ttft, histogram.TTFT_BOUNDS),
+        (itl, found.itl, histogram.TOKEN_BOUNDS),
+    ):
+        bounds = [0.0, *inner]
+        for key, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+            at = int(np.searchsorted(bounds, float(np.quantile(times, share))))
+            assert bounds[at - 1] <= value(readings[key]) <= bounds[at]  # type: ignore[index]
     gauges = [s.gauges for s in plant.standing("chat") if s.gauges]
     assert value(found.running) == sum(g.running for g in gauges) > 0
     assert value(found.kv_usage) == pytest.approx(sum(g.kv_usage for g in gauges) / 3)
     assert 0.0 < value(found.kv_usage) < 1.0
+
+
+def test_itl_is_of_requests_and_not_of_gaps() -> None:
+    # An iteration that computes one of these prompts takes 0.15 s more; each request bears its share of it.
+    long = Stream("chat", Steady(2.0), Lengths(5000), Lengths(200))
+    plant, found = seen(replicas=2, streams=(long,))
+    fine, bounds = plant.serving("chat").replicas.totals(300.0).itl, histogram.TOKEN_BOUNDS
+    gap = histogram.quantile(0.99, histogram.cumulative(fine, bounds).tolist(), bounds)
+    assert gap is not None
+    assert gap > 0.15
+    assert value(found.itl["p99"]) < 0.05
+
+
+def test_requests_of_one_token_have_no_time_between_tokens() -> None:
+    single = Stream("chat", Steady(2.0), Lengths(500), Lengths(1))
+    _, found = seen(streams=(single,))
+    assert found.itl == {}
+    assert value(found.ttft["mean"]) > 0
 
 
 def test_requests_without_replica_are_offered_and_waiting() -> None:
@@ -172,6 +193,30 @@ def test_quantile_by_hand() -> None:
     assert histogram.quantile(0.5, [0, 0, 0, 0], bounds) is None
 
 
+@given(
+    st.lists(st.tuples(st.floats(0.01, 5.0), st.integers(0, 50)), min_size=1, max_size=8),
+    st.integers(0, 20),
+    st.floats(0.01, 1.0),
+)
+def test_quantile_is_where_the_line_through_the_counts_reaches_the_rank(
+    buckets: list[tuple[float, int]], beyond: int, q: float
+) -> None:
+    bounds = np.cumsum([width for width, _ in buckets])
+    counts = np.cumsum([n for _, n in buckets])
+    whole = int(counts[-1]) + beyond
+    found = histogram.quantile(q, [*counts.tolist(), whole], tuple(bounds.tolist()))
+    rank = q * whole
+    if not whole:
+        assert found is None
+    elif rank > counts[-1]:
+        assert found == bounds[-1]  # Prometheus: what lies in +Inf is said to be at the last bound
+    else:
+        assert found is not None
+        assert np.interp(found, [0.0, *bounds], [0, *counts]) == pytest.approx(rank)
+        below = np.concatenate([[0.0], bounds])[int(np.sum(counts < rank))]
+        assert below <= found <= below + max(w for w, _ in buckets) + 1e-9
+
+
 def test_metrics_page() -> None:
     plant, _ = seen()
     replica = plant.standing("chat")[1]
@@ -195,6 +240,8 @@ def test_metrics_page() -> None:
     assert found["vllm:time_to_first_token_seconds_count"] == counters.ttft.sum()
     assert found['vllm:inter_token_latency_seconds_bucket{,le="+Inf"}'] == counters.itl.sum()
     assert found["vllm:inter_token_latency_seconds_sum"] == pytest.approx(counters.itl_sum)
+    assert found['vllm:request_time_per_output_token_seconds_bucket{,le="+Inf"}'] == counters.tpot.sum() > 0
+    assert found["vllm:request_time_per_output_token_seconds_sum"] == pytest.approx(counters.tpot_sum)
     assert set(kinds.values()) == {"gauge", "counter", "histogram"}
     buckets = [v for k, v in found.items() if k.startswith("vllm:time_to_first_token_seconds_bucket")]
     assert buckets == sorted(buckets)

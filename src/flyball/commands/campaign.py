@@ -74,12 +74,23 @@ def placed(scenario: Scenario) -> Fleet:
     return msgspec.structs.replace(fleet, servers=tuple(servers))
 
 
+def begun(scenario: Scenario) -> Scenario:
+    """The scenario with everything that has no place yet ready where a plan would have it."""
+    there = {
+        server.name: {server.current.accelerator: server.current.replicas}
+        for server in placed(scenario).servers
+        if server.current.replicas
+    }
+    world = msgspec.structs.replace(scenario.world, start=there | scenario.world.start)
+    return msgspec.structs.replace(scenario, world=world)
+
+
 def run_once(task: Task) -> Figures:
     """The figures of one run. Counted is what arrives and is held from `score_from` to the end."""
-    scenario, seed = task.scenario, task.seed
+    scenario, seed = begun(task.scenario), task.seed
     law = law_of(task.policy, scenario)
     plant = Plant(scenario.world, seed, task.compiled)
-    told = scenario.believed if isinstance(law, Flyball) else placed(scenario)
+    told = scenario.believed if isinstance(law, Flyball) else placed(task.scenario)
     watch = _Watch(scenario)
     memory, cycle = None, 0
     while (now := cycle * law.period) < scenario.duration + TAIL:

@@ -46,10 +46,11 @@ class Request(msgspec.Struct, frozen=True):
 def run(request: Request) -> int:
     """Serve until interrupted; returns the exit code."""
     from flyball.adapters.ledger import Ledger, LedgerError
+    from flyball.commands.campaign import begun
 
     try:
         _check(request)
-        scenario = scenario_of(request.scenario)
+        scenario = begun(scenario_of(request.scenario))
         with ledger_file(request.ledger) as path, closing(Ledger(path, version_of("flyball"))) as ledger:
             live, stage = live_of(scenario, request.seed, request.speed, ledger)
             with waiting(f"{scenario.name}: the first {request.first / 60:.0f} minutes"):

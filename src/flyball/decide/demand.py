@@ -59,8 +59,8 @@ def to_provide(memory: ServerMemory, seen: Seen, steering: Steering, lead: Secon
         likely = max(now, ahead.rate, ahead.expected[0], ahead.plain[0][0])
         now = likely + steering.reserve * ahead.reserve[0]
     offered = seen.offered or 0.0
-    backlog = min(offered + seen.waiting / steering.drain, MOST_BACKLOG * offered) if seen.crowded else 0.0
-    return max(now, backlog) * memory.correction
+    backlog = offered + seen.waiting / steering.drain if seen.crowded else 0.0
+    return max(now, min(backlog, MOST_BACKLOG * offered)) * memory.correction
 
 
 def corrected(
@@ -74,10 +74,14 @@ def corrected(
     correction = 1.0 + (memory.correction - 1.0) * math.exp(-steering.period / FORGET)
     if memory.corrected_on not in ("", seen.main):
         correction = 1.0
-    memory = replace(memory, correction=correction)
+    stuck = seen.saturated and not (seen.crowded and seen.waiting < memory.waiting)
+    since = (now if memory.saturated_since is None else memory.saturated_since) if stuck else None
+    memory = replace(memory, correction=correction, saturated_since=since, waiting=seen.waiting)
+    if since is None or now - since < WINDOW:
+        return memory
     goal, ready = memory.goal, seen.ready.get(seen.main, 0)
     rate, offered = memory.rates.get(seen.main, 0.0), seen.offered or 0.0
-    if seen.blind or not seen.saturated or goal is None or rate <= 0 or offered <= 0 or not ready:
+    if seen.blind or goal is None or rate <= 0 or offered <= 0 or not ready:
         return memory
     if seen.pending or goal.accelerator != seen.main or goal.replicas > ready:
         return memory

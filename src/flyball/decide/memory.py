@@ -36,12 +36,16 @@ class ServerMemory(msgspec.Struct, frozen=True):
     grew_for: RequestsPerSecond = 0.0
     """When it grew last, and the demand that it grew for."""
     moved_at: Seconds | None = None
-    """When it last began to move to another accelerator."""
+    moving_to: str = ""
+    """When it last began to move to another accelerator, and to which."""
     candidate: str = ""
     candidate_since: Seconds = 0.0
     """The accelerator that plans would have it on, and since when."""
     correction: float = 1.0
     """Measured saturation says that the model is too bright by this factor."""
+    saturated_since: Seconds | None = None
+    waiting: float = 0.0
+    """Since when it is saturated without a break and without its queue growing shorter; and that queue."""
     corrected_at: Seconds | None = None
     corrected_on: str = ""
     """The accelerator on which that was seen."""

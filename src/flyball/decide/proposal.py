@@ -89,11 +89,15 @@ def propose(
         if goal.short and urgent:
             made.orders, made.cause = {}, "capacity"
         return made
+    if len(was) > 1 and memory.moving_to in was and memory.moving_to != goal.accelerator:
+        there = _at(memory.moving_to, made, aim, max_rate, room, spare)  # one move at a time
+        if there is not None and now < _patient_until(memory, steering, hold_hours):
+            made.goal = goal = there
     if was and goal.accelerator not in was:
-        here = _here(made, aim, max_rate, room, spare)
+        here = _at(seen.main, made, aim, max_rate, room, spare)
         until = _patient_until(memory, steering, hold_hours)
-        if here is None or now >= until:
-            return _begin_move(made, goal, now, "capacity" if here is None else "cheaper")
+        if here is None or urgent or now >= until:
+            return _begin_move(made, goal, now, "cheaper" if now >= until else "capacity")
         made.holds.append(Hold("stabilisation", goal.replicas, sum(was.values()), until))
         made.goal = goal = here
     others = {name: n for name, n in was.items() if name != goal.accelerator}
@@ -114,7 +118,7 @@ def propose(
         wanted=numbers.remember(memory.wanted, now, max(enough, goal.replicas), steering.stabilisation),
     )
     if others:
-        _hand_over(made, goal, aim, max_rate, urgent)
+        _hand_over(made, goal, aim, max_rate, steering, urgent)
     made.orders = {name: n for name, n in made.orders.items() if n}
     return made
 
@@ -185,15 +189,20 @@ def _patient_until(memory: ServerMemory, steering: Steering, hold_hours: float) 
     return until
 
 
-def _here(
-    made: Proposal, aim: Aim, max_rate: Mapping[str, RequestsPerSecond], room: int, spare: float
+def _at(
+    accelerator: str,
+    made: Proposal,
+    aim: Aim,
+    max_rate: Mapping[str, RequestsPerSecond],
+    room: int,
+    spare: float,
 ) -> Goal | None:
-    """What the load needs on the accelerator where the server is; None where that cannot be had there."""
-    main = made.seen.main
-    needed = max(replicas_for(aim.demand, max_rate.get(main, 0.0), spare), aim.least)
-    if max_rate.get(main, 0.0) <= 0 or needed > made.was[main] + room:
+    """What the load needs on one accelerator; None where that cannot be had there."""
+    rate = max_rate.get(accelerator, 0.0)
+    needed = max(replicas_for(aim.demand, rate, spare), aim.least)
+    if rate <= 0 or needed > made.was[accelerator] + room:
         return None
-    return Goal(main, needed, 0, max_rate[main])
+    return Goal(accelerator, needed, 0, rate)
 
 
 def _begin_move(made: Proposal, goal: Goal, now: Seconds, cause: Cause) -> Proposal:
@@ -202,16 +211,28 @@ def _begin_move(made: Proposal, goal: Goal, now: Seconds, cause: Cause) -> Propo
     made.orders[goal.accelerator] = goal.replicas
     made.holds.append(Hold("hand_over", goal.replicas, have + goal.replicas))
     made.cause, made.risky = cause, cause == "cheaper"
-    made.before, made.memory = made.memory, replace(made.memory, moved_at=now, wanted=())
+    made.before, made.memory = (
+        made.memory,
+        replace(made.memory, moved_at=now, moving_to=goal.accelerator, wanted=()),
+    )
     return made
 
 
 def _hand_over(
-    made: Proposal, goal: Goal, aim: Aim, max_rate: Mapping[str, RequestsPerSecond], urgent: bool
+    made: Proposal,
+    goal: Goal,
+    aim: Aim,
+    max_rate: Mapping[str, RequestsPerSecond],
+    steering: Steering,
+    urgent: bool,
 ) -> None:
     """Old replicas leave as new ones become ready."""
     rates = {goal.accelerator: goal.max_rate} | dict(max_rate)
-    keep = still_needed(made.was, made.seen.ready, goal.accelerator, goal.replicas, aim.demand, rates)
+    enough = goal.replicas
+    if goal.short and not urgent:  # what it can have there is not enough, and nobody waits for the rest
+        enough = max(enough, replicas_for(aim.demand, goal.max_rate, 0.0))
+    demand = aim.demand * (1.0 + steering.dead_band)
+    keep = still_needed(made.was, made.seen.ready, goal.accelerator, enough, demand, rates)
     if made.seen.saturated and not urgent and made.seen.ready.get(goal.accelerator, 0) < goal.replicas:
         keep = {name: made.was[name] for name in keep}
     for name, count in keep.items():

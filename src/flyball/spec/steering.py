@@ -18,8 +18,10 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Readings older than this are as good as absent."""
     forecast: bool = True
     """Provide for the load at the end of a cold start; else for the present one."""
-    quantile: float = 0.9
-    """Of the forecast that is provided for."""
+    quantile: float = 0.5
+    """Of the forecast that is provided for, and never less than the present load."""
+    reserve: float = 0.1
+    """Beside it, this share of such a jump as the load has made lately within a cold start."""
     spare: float = 0.25
     """Replicas beside what the load needs, where the fleet's settings do not ask for more."""
     drain: Seconds = 120.0
@@ -28,13 +30,13 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Waiting requests per ready replica from which on a server is saturated."""
     dead_band: float = 0.05
     """Fewer replicas only if they would also do for so much more load."""
-    stabilisation: Seconds = 90.0
+    stabilisation: Seconds = 60.0
     """Fewer replicas only if fewer were enough for so long."""
     patience: Seconds = 300.0
     """A move to another accelerator begins only if it would have paid for so long."""
     reversal: Seconds = 600.0
     """For so long after growing, fewer only if the load has really fallen."""
-    fallen: float = 0.2
+    fallen: float = 0.3
     """Really: by this share of what it had grown for."""
     step_up: float = 1.0
     """At most this share more replicas in one cycle, and at least four."""
