@@ -6,8 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# What `make run` shows: a plan of the sample fleet as a page, served on this machine.
-RUN     ?= plan --sample --report build/report.html --serve
+# What `make run` shows: a governed fleet under load, as a page on this machine.
+RUN     ?= serve day --speed 120 --ledger build/ledger.sqlite
 # More for pytest (`make test ARGS="-k queue"`) or for the pins (`make lock ARGS=--upgrade`).
 ARGS    ?=
 
@@ -22,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-run: $(FLYBALL) ## plan a sample fleet and show the report
+run: $(FLYBALL) ## govern a simulated fleet, and show it on a page
 	@mkdir -p build
 	@$(BIN)/flyball $(RUN)
 

@@ -172,6 +172,14 @@ def plan(
     )
 
 
+REPLAYED = """
+Exit codes:
+
+- 0: the same decision came out, to the bit
+- 2: there is no such ledger or cycle
+- 3: another decision came out
+- 70: a fault of Flyball itself
+"""
 SIMULATED = """
 Exit codes:
 
@@ -281,6 +289,39 @@ def serve(
     from flyball.commands.serve import Request, run
 
     return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger))
+
+
+@app.command(help_epilogue=REPLAYED)
+def replay(
+    number: int,
+    /,
+    *,
+    ledger: Path = Path("build/ledger.sqlite"),
+    server: str | None = None,
+    all: Flag = False,
+) -> int:
+    """Decide a recorded cycle again: from what it saw and remembered follows the same decision, to the bit.
+
+    Examples:
+
+    `flyball replay 120`
+
+    `flyball replay 120 --ledger /var/lib/flyball/ledger.sqlite --server chat`
+
+    Parameters
+    ----------
+    number
+        The cycle's number in the ledger; the page of a server shows it beside each decision.
+    ledger
+        The file that `flyball serve --ledger` keeps.
+    server
+        Tell about this server only, also if nothing changed for it.
+    all
+        Tell about all servers, not only about those that changed.
+    """
+    from flyball.commands.replay import run
+
+    return run(number, ledger, server=server, everything=all)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

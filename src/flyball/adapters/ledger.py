@@ -1,7 +1,7 @@
 """The ledger: every cycle in an SQLite file, rotated, so that each can be looked at and decided again.
 
 Memory is kept with every `CHECKPOINT`th cycle only; the others are reached from there by deciding anew.
-A fleet is kept once and named by its fingerprint.
+A fleet is kept once and named by its fingerprint, a plan with the cycle that made it and with each memory.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ from flyball.spec.fleet import Fleet
 from flyball.spec.snapshot import Scrape, Snapshot
 
 CHECKPOINT = 20
-KEEP = 50_000
-"""Cycles: a week and more at 15 s."""
-COLUMNS = "time, law, settings, scrape, rest, fleet"
+KEEP = 40_000
+"""Cycles: a week at 15 s, some 200 MB for ten servers."""
+PLAN = (
+    "(SELECT p.plan FROM cycles AS p WHERE p.id <= cycles.id AND p.plan IS NOT NULL"
+    " ORDER BY p.id DESC LIMIT 1)"
+)
+COLUMNS = f"time, law, settings, scrape, rest, {PLAN}, fleet"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fleets (digest INTEGER PRIMARY KEY, fleet BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cycles (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, law TEXT NOT NULL, settings BLOB NOT NULL,
     version TEXT NOT NULL, digest INTEGER NOT NULL, changed INTEGER NOT NULL,
-    scrape BLOB NOT NULL, rest BLOB NOT NULL, memory BLOB
+    scrape BLOB NOT NULL, rest BLOB NOT NULL, plan BLOB, memory BLOB
 );
 """
 
@@ -58,20 +62,24 @@ class Ledger:
         """Keep one cycle, and every so often the memory that it was decided from; returns its number."""
         fleet = msgspec.msgpack.encode(cycle.snapshot.fleet)
         digest = zlib.crc32(fleet)
-        rest = msgspec.msgpack.encode((cycle.decision, cycle.refused, cycle.errors, cycle.seconds))
-        changed = sum(step.changed for step in cycle.decision.steps) if cycle.decision else 0
+        decision = cycle.decision
+        bare = msgspec.structs.replace(decision, plan=None) if decision else None
+        has_plan = decision is not None and decision.plan is not None
+        rest = msgspec.msgpack.encode((bare, cycle.refused, cycle.errors, cycle.seconds, has_plan))
+        changed = sum(step.changed for step in decision.steps) if decision else 0
         with self._lock:
             self._since += 1
             keep_memory = self._since >= self.checkpoint
             memory = zlib.compress(msgspec.msgpack.encode(before), 1) if keep_memory else None
+            plan = decision.plan if decision and (keep_memory or decision.planned) else None
             self._db.execute("BEGIN")
             try:
                 self._db.execute(
                     "INSERT OR IGNORE INTO fleets VALUES (?, ?)", (digest, zlib.compress(fleet, 1))
                 )
                 at = self._db.execute(
-                    "INSERT INTO cycles (time, law, settings, version, digest, changed, scrape, rest, memory)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO cycles (time, law, settings, version, digest, changed, scrape, rest, plan,"
+                    " memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         cycle.time,
                         cycle.law,
@@ -81,6 +89,7 @@ class Ledger:
                         changed,
                         zlib.compress(msgspec.msgpack.encode(cycle.snapshot.seen), 1),
                         zlib.compress(rest, 1),
+                        plan and zlib.compress(msgspec.msgpack.encode(plan), 1),
                         memory,
                     ),
                 ).lastrowid
@@ -166,8 +175,10 @@ class Ledger:
 
 
 def _cycle(row: Any) -> Cycle:
-    time, law, settings, scrape, rest, fleet = row
-    decision, refused, errors, seconds = msgspec.msgpack.decode(zlib.decompress(rest))
+    time, law, settings, scrape, rest, plan, fleet = row
+    decision, refused, errors, seconds, has_plan = msgspec.msgpack.decode(zlib.decompress(rest))
+    if has_plan:
+        decision["plan"] = msgspec.msgpack.decode(zlib.decompress(plan))
     return msgspec.convert(
         {
             "time": time,
