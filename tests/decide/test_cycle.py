@@ -229,7 +229,7 @@ def test_capacity_is_kept_and_blindness_shrinks_nothing(
         run.cycle()
         for type_, used in world.cards().items():
             assert used <= world.configured.capacity[type_]
-        for name in world.blind:
+        for name in run.blind:
             assert world.asked(name) >= before[name]
 
 

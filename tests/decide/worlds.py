@@ -74,11 +74,14 @@ class Run:
         self.world, self.steering = world, steering or Steering()
         self.memory: Memory | None = None
         self.decisions: list[Decision] = []
+        self.blind: set[str] = set()
+        """Servers whose demand was not seen in the last cycle."""
         self.asked: dict[str, list[int]] = {s.name: [] for s in world.configured.servers}
 
     def cycle(self) -> Decision:
         """One period of the world, then one decision."""
         snapshot = Snapshot(self.world.configured, self.world.observe())
+        self.blind = {o.server for o in snapshot.seen.servers if o.arrival_rate is None}
         decision, self.memory = decide(snapshot, self.memory, self.steering)
         for step in decision.steps:
             self.world.act(step.orders)

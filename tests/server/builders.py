@@ -52,6 +52,7 @@ class Fluid:
 
     world: FluidWorld
     log: list[tuple[float, str]] = field(default_factory=list)
+    happened: int = 0
     factor: float = 1.0
 
     def now(self) -> float:
@@ -66,6 +67,7 @@ class Fluid:
         if event.what == "capacity":
             self.world.capacity = {**self.world.configured.capacity, event.name: int(event.value)}
         self.log.append((self.now(), f"{event.what} {event.name} {event.value:g}"))
+        self.happened += 1
         return self.log[-1][1]
 
 

@@ -22,6 +22,7 @@ class Ticking:
     def __init__(self) -> None:
         self.time, self.runs = 0.0, list[float]()
         self.log: list[tuple[float, str]] = []
+        self.happened = 0
 
     def now(self) -> float:
         return self.time
@@ -32,6 +33,7 @@ class Ticking:
 
     def happen(self, event: Event) -> str:
         self.log.append((event.at, event.what))
+        self.happened += 1
         return event.what
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from flyball.loop import ports
 from flyball.simulate.cluster import Cluster
 from flyball.simulate.compiled import available
-from flyball.simulate.plant import Plant
+from flyball.simulate.plant import LOG, Plant
 from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
 from flyball.spec.scenario import Duration, Engine, Event, Lengths, Node, Steady, Stream, World
@@ -350,6 +350,15 @@ def test_other_servers_do_not_matter() -> None:
     assert np.array_equal(tpot(("chat",)), tpot(("chat", "code")))
 
 
+def test_the_log_keeps_the_last_entries() -> None:
+    plant = plain(world(rate=0.0))
+    for number in range(LOG + 5):
+        plant.happen(Event(0.0, "load", "", float(number)))
+    assert plant.happened == LOG + 5
+    assert len(plant.log) == LOG
+    assert plant.log[-1][1].startswith(f"the load of all servers is {LOG + 4} ")
+
+
 def test_records_forget_when_asked_to() -> None:
     plant = Plant(world(), 1, compiled=False, keep=30.0)
     plant.run(300.0)
@@ -357,3 +366,5 @@ def test_records_forget_when_asked_to() -> None:
     assert record.finished.finish.min() >= 300.0 - 30.0 - 15.0
     assert record.served > 2 * record.finished.finish.size
     assert math.isclose(plant.now(), 300.0)
+    plant.run(600.0)  # also where they were read in between
+    assert record.finished.finish.min() >= 600.0 - 30.0 - 15.0

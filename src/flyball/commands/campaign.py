@@ -100,7 +100,7 @@ def run_once(task: Task) -> Figures:
         orders = [order for step in decision.steps for order in step.orders]
         plant.act(orders)
         if now < scenario.duration:
-            watch.note(seen, {s.server: sum(o.replicas for o in s.orders) for s in decision.steps})
+            watch.note(seen, {s.server: [o.replicas for o in s.orders if o.replicas] for s in decision.steps})
         cycle += 1
     watch.run(plant, scenario.duration + TAIL)
     return judge(
@@ -125,7 +125,10 @@ class _Watch:
         self._metered = bool(scenario.world.draws)
         self._names = [s.name for s in scenario.world.fleet.servers]
         self._asked: dict[str, int] = {}
-        self._notes: dict[str, list[tuple[Seconds, int, int, float | None]]] = {n: [] for n in self._names}
+        self._moving: dict[str, bool] = {}
+        self._notes: dict[str, list[tuple[Seconds, int, int, float | None, bool]]] = {
+            n: [] for n in self._names
+        }
 
     def run(self, plant: Plant, until: Seconds) -> None:
         """Run the plant, stopping to read what it has used where counting begins and ends."""
@@ -135,25 +138,27 @@ class _Watch:
             self._arrived.append({name: plant.serving(name).replicas.arrived for name in self._names})
         plant.run(until)
 
-    def note(self, seen: Scrape, ordered: Mapping[str, int]) -> None:
+    def note(self, seen: Scrape, ordered: Mapping[str, Sequence[int]]) -> None:
         """Remember what was asked for in a cycle, and what was there."""
         there = {o.server: o for o in seen.servers}
         for name in self._names:
             one = there.get(name)
             ready = sum(v.ready for v in one.variants) if one else 0
             if name in ordered:
-                self._asked[name] = ordered[name]
+                self._asked[name] = sum(ordered[name])
+                self._moving[name] = len(ordered[name]) > 1
             elif name not in self._asked and one:
                 self._asked[name] = sum(v.ready + v.pending for v in one.variants)
             rate = one.arrival_rate.value if one and one.arrival_rate else None
-            self._notes[name].append((seen.time, self._asked.get(name, 0), ready, rate))
+            asked, moving = self._asked.get(name, 0), self._moving.get(name, False)
+            self._notes[name].append((seen.time, asked, ready, rate, moving))
 
     def trails(self) -> list[Trail]:
         """A trail for each server."""
         made = []
         for name, notes in self._notes.items():
-            time, asked, ready, rate = zip(*notes, strict=True) if notes else ((), (), (), ())
-            made.append(Trail(name, time, asked, ready, rate))
+            time, asked, ready, rate, moving = zip(*notes, strict=True) if notes else ((), (), (), (), ())
+            made.append(Trail(name, time, asked, ready, rate, moving))
         return made
 
     def requests(self, plant: Plant) -> dict[str, Requests]:

@@ -59,6 +59,8 @@ class Trail(msgspec.Struct, frozen=True):
     ready: tuple[int, ...]
     rate: tuple[float | None, ...]
     """Requests per second as measured."""
+    moving: tuple[bool, ...] = ()
+    """Whether it is asked for on two accelerators: a hand-over. Left out: never."""
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def judge(
             **{f"tpot_p{s * 100:g}": quantile(tpot[~np.isnan(tpot)], s) for s in SHARES},
             "requests": float(count),
         }
-    moves = [scale_moves(t.time, t.asked) for t in trails]
+    moves = [scale_moves(t.time, t.asked, t.moving) for t in trails]
     run = {
         "attainment": met / offered if offered else math.nan,
         **msgspec.structs.asdict(used),
@@ -183,9 +185,17 @@ def quantile(values: FloatArray, share: float, count: int | None = None) -> floa
     return float(np.partition(values, rank)[rank]) if rank < values.size else math.inf
 
 
-def scale_moves(time: Sequence[Seconds], asked: Sequence[int]) -> tuple[int, int]:
-    """Changes, and those that turn the direction soon after the last change."""
-    changes = [(t, b - a) for t, a, b in zip(time[1:], asked, asked[1:], strict=False) if a != b]
+def scale_moves(
+    time: Sequence[Seconds], asked: Sequence[int], moving: Sequence[bool] = ()
+) -> tuple[int, int]:
+    """Changes, and those that turn the direction soon after the last change.
+
+    What is asked for in a hand-over goes up and down by its nature: those are changes without a direction.
+    """
+    still = [not any(moving[i : i + 2]) for i in range(len(asked))]
+    changes = [
+        (t, (b - a) * go) for t, a, b, go in zip(time[1:], asked, asked[1:], still, strict=False) if a != b
+    ]
     turns = (b[1] * a[1] < 0 and b[0] - a[0] <= REVERSAL for a, b in pairwise(changes))
     return len(changes), sum(turns)
 

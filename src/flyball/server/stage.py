@@ -33,6 +33,11 @@ class World(Protocol):
         ...
 
     @property
+    def happened(self) -> int:
+        """How many entries the log ever had: it keeps the last ones only."""
+        ...
+
+    @property
     def log(self) -> Sequence[tuple[Seconds, str]]:
         """What happened, oldest first: of the scenario itself and from outside."""
         ...
@@ -79,9 +84,8 @@ class SimulatedStage:
 
     def news(self) -> Sequence[tuple[Seconds, str]]:
         """What happened in the world since this was last asked."""
-        found = list(self.world.log)[self._told :]
-        self._told += len(found)
-        return found
+        new, self._told = self.world.happened - self._told, self.world.happened
+        return list(self.world.log)[-new:] if new else []
 
     def describe(self) -> Scenery:
         """What there is in the world now."""

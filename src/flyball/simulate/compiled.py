@@ -15,6 +15,7 @@ FUNCTIONS = (
     "bucket",
     "passed",
     "count",
+    "note",
     "heap_push",
     "heap_remove",
     "unlink",

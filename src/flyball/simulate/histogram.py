@@ -15,16 +15,17 @@ TTFT_BOUNDS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
 )
-ITL_BOUNDS = (
+TOKEN_BOUNDS = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
 )
+"""Of the time between two tokens, and of its mean by request."""
 
 # A fine bucket counts as a whole, by its middle.
 _MIDDLES = SHORTEST * np.exp((np.arange(BUCKETS) - 0.5) * WIDTH)
 _UPTO: dict[tuple[float, ...], IntArray] = {
     b: np.append(np.searchsorted(_MIDDLES, b, side="right") - 1, BUCKETS - 1)
-    for b in (TTFT_BOUNDS, ITL_BOUNDS)
+    for b in (TTFT_BOUNDS, TOKEN_BOUNDS)
 }
 
 
@@ -35,7 +36,10 @@ def cumulative(fine: IntArray, bounds: tuple[float, ...]) -> IntArray:
 
 
 def quantile(q: float, counts: Sequence[float], bounds: tuple[float, ...]) -> float | None:
-    """Prometheus' histogram_quantile of cumulative counts: linear within a bucket, at most the last bound."""
+    """Prometheus' histogram_quantile of cumulative counts, for 0 < q <= 1; None where nothing was counted.
+
+    Linear within a bucket, of which the first begins at 0; what lies beyond the last bound counts as there.
+    """
     rank = q * counts[-1]
     if counts[-1] <= 0:
         return None
@@ -43,5 +47,4 @@ def quantile(q: float, counts: Sequence[float], bounds: tuple[float, ...]) -> fl
     if at >= len(bounds):
         return bounds[-1]
     low, before = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
-    here = counts[at] - before
-    return low + (bounds[at] - low) * ((rank - before) / here if here > 0 else 1.0)
+    return low + (bounds[at] - low) * ((rank - before) / (counts[at] - before))

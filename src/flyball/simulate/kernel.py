@@ -1,7 +1,6 @@
 """The inner loop: one server's replicas from event to event, batching as vLLM V1 does.
 
-Written so that numba compiles it and Python runs it as it stands: its state lies in flat containers
-(`layout`).
+Numba compiles it, and Python runs it as it stands: its state lies in flat containers (`layout`).
 
 Each iteration gives one token to every decoding sequence, then prompt tokens to the one partial prefill,
 then to waiting requests in order, within the token budget. While there is nothing to prefill, all iterations
@@ -63,7 +62,7 @@ def count(r: int, upto: int, state: k.State) -> None:
     first, grow = rf[q + k.F_FIRST], rf[q + k.F_GROW]
     ri[p + k.R_TOKENS] += n * (upto - i)
     rf[q + k.F_ITL_SUM] += n * ((upto - i) * first + grow * (0.5 * (upto * (upto - 1) - i * (i - 1))))
-    base = (2 * r + 1) * k.BUCKETS
+    base = (k.HISTOGRAMS * r + k.H_ITL) * k.BUCKETS
     while i < upto:
         b = bucket(first + grow * i)
         j = upto
@@ -72,6 +71,12 @@ def count(r: int, upto: int, state: k.State) -> None:
             j = min(max(j, i + 1), upto)
         hist[base + b] += n * (j - i)
         i = j
+
+
+def note(r: int, which: int, time: float, state: k.State) -> None:
+    """Take a time into one of a replica's histograms."""
+    state.rf[r * k.F_FIELDS + k.F_TTFT_SUM + which] += time
+    state.hist[(k.HISTOGRAMS * r + which) * k.BUCKETS + bucket(time)] += 1
 
 
 def heap_push(base: int, size: int, entry: int, state: k.State) -> None:
@@ -90,9 +95,8 @@ def heap_push(base: int, size: int, entry: int, state: k.State) -> None:
 def heap_remove(base: int, size: int, at: int, state: k.State) -> None:
     """Take out the entry at place `at` of a heap of `size` entries."""
     heap = state.heap
-    size -= 1
+    size, i = size - 1, at
     entry = heap[base + size]
-    i = at
     while i > 0:
         up = (i - 1) >> 1
         if heap[base + up] <= entry:
@@ -155,7 +159,10 @@ def finish(r: int, s: int, t: float, state: k.State) -> None:
     ri[p + k.R_FINISHED] += 1
     ri[p + k.R_IN_SUM] += tokens_in
     ri[p + k.R_OUT_SUM] += tokens_out
-    write(s, r, sf[s * k.T_FIELDS + k.T_FIRST], t, state)
+    first = sf[s * k.T_FIELDS + k.T_FIRST]
+    if tokens_out > 1:
+        note(r, k.H_TPOT, (t - first) / (tokens_out - 1), state)
+    write(s, r, first, t, state)
 
 
 def preempt(r: int, t: float, state: k.State) -> None:
@@ -263,8 +270,7 @@ def schedule(r: int, t: float, state: k.State) -> None:
         rf[q + k.F_END] = math.inf
         return
     first = rf[q + k.F_ALPHA] + rf[q + k.F_BETA] * running + rf[q + k.F_KAPPA] * ri[p + k.R_KV]
-    first += rf[q + k.F_DELTA] * computed
-    rf[q + k.F_FIRST] = first
+    rf[q + k.F_FIRST] = first = first + rf[q + k.F_DELTA] * computed
     if computed > 0:
         ri[p + k.R_LENGTH] = 1
         rf[q + k.F_GROW] = 0.0
@@ -294,7 +300,7 @@ def schedule(r: int, t: float, state: k.State) -> None:
 def complete(r: int, state: k.State) -> None:
     """End a replica's segment, and begin the next."""
     ri, rf, si, sf = state.ri, state.rf, state.si, state.sf
-    heap, counts, hist, g = state.heap, state.counts, state.hist, state.g
+    heap, counts, g = state.heap, state.counts, state.g
     p, q = r * k.R_FIELDS, r * k.F_FIELDS
     t, length, size = rf[q + k.F_END], ri[p + k.R_LENGTH], ri[p + k.R_BLOCK]
     n, decoding = ri[p + k.R_ITERATION], ri[p + k.R_DECODING]
@@ -329,15 +335,11 @@ def complete(r: int, state: k.State) -> None:
             si[x + k.S_TODO] = 0
             ri[p + k.R_TOKENS] += 1
             if given == 1:
-                wait = t - sf[s * k.T_FIELDS + k.T_ARRIVAL]
                 sf[s * k.T_FIELDS + k.T_FIRST] = t
                 ri[p + k.R_PROMPT_TOKENS] += si[x + k.S_IN]
-                rf[q + k.F_TTFT_SUM] += wait
-                hist[2 * r * k.BUCKETS + bucket(wait)] += 1
+                note(r, k.H_TTFT, t - sf[s * k.T_FIELDS + k.T_ARRIVAL], state)
             else:
-                wait = t - sf[s * k.T_FIELDS + k.T_LAST]
-                rf[q + k.F_ITL_SUM] += wait
-                hist[(2 * r + 1) * k.BUCKETS + bucket(wait)] += 1
+                note(r, k.H_ITL, t - sf[s * k.T_FIELDS + k.T_LAST], state)
             to_come = si[x + k.S_OUT] - given
             if to_come == 0:
                 finish(r, s, t, state)

@@ -35,7 +35,7 @@ class State(NamedTuple):
     counts: Ints
     """Decoding sequences by replica and block offset."""
     hist: Ints
-    """Histograms by replica: time to first token, time between tokens."""
+    """Histograms by replica: `H_TTFT` and so on, in the order of the sums of their times."""
     out_f: Floats
     out_i: Ints
     g: Ints
@@ -85,7 +85,8 @@ F_BUSY = 8  # counters from here on: seconds up to the segment's start
 F_PREFILL = 9
 F_TTFT_SUM = 10
 F_ITL_SUM = 11
-F_FIELDS = 12
+F_TPOT_SUM = 12
+F_FIELDS = 13
 
 # Request.
 S_IN = 0
@@ -121,6 +122,11 @@ ROUND_ROBIN, LEAST_LOADED, RANDOM = 0, 1, 2
 
 SLOT_BITS = 24
 SLOT_MASK = (1 << SLOT_BITS) - 1
+
+H_TTFT = 0  # requests by time to first token
+H_ITL = 1  # tokens by time since the one before
+H_TPOT = 2  # finished requests by mean time between their tokens
+HISTOGRAMS = 3
 
 SHORTEST = 1e-4
 WIDTH = 0.02

@@ -25,6 +25,8 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 BLOCK = 4096
 """Requests made at once."""
+AHEAD: Seconds = 1800.0
+"""So far ahead arrivals are put in time at once, as doing it at each taking took most of the taking."""
 SLACK = 1e-9
 """By how much, as a share, rounding may move an arrival in the count of expected requests."""
 ROUNDING: Seconds = 1e-6
@@ -93,8 +95,8 @@ def source(stream: Stream, seed: np.random.SeedSequence) -> Source:
 class _Renewal:
     """Gamma gaps along a course.
 
-    With `counts`, blocks of just so many requests, whose exponential gaps are scaled so that the last one stands
-    at the end of its stage; the last count stays.
+    With `counts`, blocks of just so many requests, whose exponential gaps are scaled so that the last one
+    stands at the end of its stage; the last count stays.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class _Renewal:
         self._number = 0
         self._end = 0.0  # count at the end of the block
         self._block = _NOTHING  # its times: counts of mean-1 arrivals
-        self._next = 0
+        self._times = np.zeros(0)  # times of its first requests: all before the horizon
+        self._horizon = 0.0
+        self._next = 0  # its first request that is not taken
 
     def take(self, until: Seconds) -> Arrived:
         """All requests before `until` that have not been taken."""
@@ -121,18 +125,21 @@ class _Renewal:
         self._taken = until
         if self._factor <= 0:
             return _NOTHING
-        reached = self._count(until)
-        reached += SLACK * (1.0 + abs(reached))
         parts: list[Arrived] = []
         while True:
-            block, low = self._block, self._next
-            high = int(np.searchsorted(block.times, reached, side="right"))
+            low = self._next
+            high = low + int(self._times[low:].searchsorted(until))
             if high > low:
-                times = self._times(block.times[low:high])
-                high = low + int(np.searchsorted(times, until, side="left"))
-                parts.append(block.at(slice(low, high))._replace(times=times[: high - low]))
-            self._next = max(high, low)
-            if self._next < block.times.size or self._end > reached or not self._make():
+                taken = slice(low, high)
+                parts.append(self._block.at(taken)._replace(times=self._times[taken]))
+            self._next = high
+            if high < self._times.size:
+                return _joined(parts)
+            if high < self._block.times.size:
+                if until <= self._horizon:
+                    return _joined(parts)
+                self._bend(until + AHEAD)
+            elif not self._make():
                 return _joined(parts)
 
     def scale(self, factor: float) -> None:
@@ -140,6 +147,7 @@ class _Renewal:
         if factor != self._factor:
             self._since = (self._taken, self._course.work(self._taken), self._count(self._taken))
             self._factor = factor
+            self._set(self._block.at(slice(self._next, None)))
 
     def copy(self) -> _Renewal:
         """Another that goes on in the same way, apart from this one."""
@@ -149,10 +157,20 @@ class _Renewal:
         _, work, count = self._since
         return count + self._factor * (self._course.work(time) - work)
 
-    def _times(self, counts: FloatArray) -> FloatArray:
+    def _bend(self, horizon: Seconds) -> None:
+        """Put the block's next requests in time, those before the horizon at least."""
+        reached = self._count(horizon)
+        reached += SLACK * (1.0 + abs(reached))
+        self._set(self._block.at(slice(self._next, None)))
+        counts = self._block.times[: self._block.times.searchsorted(reached, side="right")]
         time, work, count = self._since
         # By rounding, the first after a change of factor could lie before it.
-        return np.maximum(self._course.times(work + (counts - count) / self._factor), time)
+        self._times = np.maximum(self._course.times(work + (counts - count) / self._factor), time)
+        self._horizon = horizon
+
+    def _set(self, block: Arrived) -> None:
+        """The requests that come next, none of them put in time."""
+        self._block, self._times, self._horizon, self._next = block, _NOTHING.times, 0.0, 0
 
     def _make(self) -> bool:
         """The next block; whether there is one."""
@@ -164,7 +182,7 @@ class _Renewal:
                 return False
         counts = self._end + (self._gaps(rng, size) if self._counts is None else _normalised(rng, size))
         lengths = _lengths(self._stream.in_tokens, rng, size)
-        self._block = Arrived(
+        block = Arrived(
             counts,
             lengths,
             _lengths(self._stream.out_tokens, rng, size),
@@ -173,7 +191,7 @@ class _Renewal:
         )
         self._end = float(counts[-1]) if self._counts is None else self._end + size
         self._number += 1
-        self._next = 0
+        self._set(block)
         return True
 
     def _gaps(self, rng: np.random.Generator, size: int) -> FloatArray:

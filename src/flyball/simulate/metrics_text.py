@@ -41,7 +41,20 @@ def metrics_text(plant: Plant, server: str, replica: int) -> str:
         histogram.TTFT_BOUNDS,
     )
     lines += _histogram(
-        "inter_token_latency_seconds", "Time between tokens.", labels, c.itl, c.itl_sum, histogram.ITL_BOUNDS
+        "inter_token_latency_seconds",
+        "Time between tokens.",
+        labels,
+        c.itl,
+        c.itl_sum,
+        histogram.TOKEN_BOUNDS,
+    )
+    lines += _histogram(
+        "request_time_per_output_token_seconds",
+        "Mean time between the tokens of a request.",
+        labels,
+        c.tpot,
+        c.tpot_sum,
+        histogram.TOKEN_BOUNDS,
     )
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ from flyball.units import SECONDS_PER_HOUR, Seconds
 
 POLL: Seconds = 1.0
 """A draining replica that is empty is gone at the next multiple of this."""
+LOG = 1000
+"""Entries that the log keeps."""
 SEEN_STARTS = 5
 """Cold starts of which the mean is shown."""
 
@@ -106,8 +109,10 @@ class Plant:
     ) -> None:
         """The world at time 0. `keep`: finished requests are remembered for so long only."""
         self.world = world
-        self.log: list[tuple[Seconds, str]] = []
-        """What happened to the fleet, with its time."""
+        self.log: deque[tuple[Seconds, str]] = deque(maxlen=LOG)
+        """What happened to the fleet last, with its time."""
+        self.happened = 0
+        """How much since the start."""
         self._time: Seconds = 0.0
         names = [s.name for s in world.fleet.servers]
         self._check(names)
@@ -179,7 +184,7 @@ class Plant:
         other._servers = {name: s.copy() for name, s in self._servers.items()}
         for name in ("_starts", "_chance", "_cluster", "_power"):
             setattr(other, name, copy.deepcopy(getattr(self, name)))
-        other._speed, other.log, other._sensor = dict(self._speed), list(self.log), self._sensor.copy()
+        other._speed, other.log, other._sensor = dict(self._speed), self.log.copy(), self._sensor.copy()
         return other
 
     def _next(self) -> Seconds:
@@ -313,6 +318,7 @@ class Plant:
         """Let an event happen now, whatever its time; says in a sentence what it did."""
         said = self._happen(event)
         self.log.append((self._time, said))
+        self.happened += 1
         self._settle()
         return said
 

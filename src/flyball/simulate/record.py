@@ -23,6 +23,10 @@ class Finished(NamedTuple):
     out_tokens: IntArray
 
 
+_REALS, _WHOLES = np.zeros(0), np.zeros(0, np.int64)
+_NONE = Finished(_REALS, _REALS, _REALS, _REALS, _WHOLES, _WHOLES)
+
+
 class Held(NamedTuple):
     """What a server has used since the start."""
 
@@ -46,7 +50,10 @@ class Record:
 
     def __init__(self, keep: Seconds | None = None) -> None:
         self._keep = keep
-        self._finished: deque[Finished] = deque()
+        self._finished = _NONE
+        # Taken since, with their time. Python's garbage collector passes over plain tuples of arrays, which
+        # become many.
+        self._parts: deque[tuple[Any, ...]] = deque()
         self._lost: deque[tuple[Seconds, FloatArray]] = deque()
         self.served = 0
         """Requests since the start."""
@@ -55,7 +62,7 @@ class Record:
     def copy(self) -> Record:
         """Another that goes on apart from this one."""
         other = Record(self._keep)
-        other._finished, other._lost = self._finished.copy(), self._lost.copy()
+        other._finished, other._parts, other._lost = self._finished, self._parts.copy(), self._lost.copy()
         other.served, other.lost = self.served, self.lost
         return other
 
@@ -66,16 +73,11 @@ class Record:
             self.lose(over.arrival[refused], now)
             over = over.take(~refused)
         if over.arrival.size:
-            done = over.take(np.lexsort((over.arrival, over.finish)))
-            tpot = (done.finish - done.first) / np.maximum(done.out_tokens - 1, 1)
-            ttft = done.first - done.arrival
-            self._finished.append(
-                Finished(done.arrival, done.finish, ttft, tpot, done.in_tokens, done.out_tokens)
-            )
-            self.served += ttft.size
+            self._parts.append((now, *over))
+            self.served += over.arrival.size
         if self._keep is not None:
-            while self._finished and self._finished[0].finish[-1] < now - self._keep:
-                self._finished.popleft()
+            while self._parts and self._parts[0][0] < now - self._keep:
+                self._parts.popleft()
             while self._lost and self._lost[0][0] < now - self._keep:
                 self._lost.popleft()
 
@@ -88,14 +90,21 @@ class Record:
     @property
     def finished(self) -> Finished:
         """All that are kept."""
-        if len(self._finished) > 1:
-            columns: list[Any] = [np.concatenate(c) for c in zip(*self._finished, strict=True)]
+        if self._parts:
+            now = self._parts[-1][0]
+            columns: list[Any] = [np.concatenate(c) for c in list(zip(*self._parts, strict=True))[1:]]
+            new = Over(*columns)
+            tpot = (new.finish - new.first) / np.maximum(new.out_tokens - 1, 1)
+            more = Finished(
+                new.arrival, new.finish, new.first - new.arrival, tpot, new.in_tokens, new.out_tokens
+            )
+            columns = [np.concatenate(c) for c in zip(self._finished, more, strict=True)]
             order = np.lexsort(columns[:2])
-            self._finished = deque([Finished(*(c[order] for c in columns))])
-        if self._finished:
-            return self._finished[0]
-        none, nothing = np.zeros(0), np.zeros(0, np.int64)
-        return Finished(none, none, none, none, nothing, nothing)
+            if self._keep is not None:
+                order = order[columns[1][order] >= now - self._keep]
+            self._finished = Finished(*(c[order] for c in columns))
+            self._parts.clear()
+        return self._finished
 
     @property
     def lost_arrivals(self) -> FloatArray:

@@ -26,6 +26,8 @@ PIECE = 8192
 """Arrivals handed to the kernel at once."""
 ROWS = 4096
 """Finished requests handed back at once, at least."""
+HISTS = k.HISTOGRAMS * k.BUCKETS
+"""Numbers in a replica's histograms."""
 _REPLICA_INTS = (k.R_PREFILLING, k.R_FIRST, k.R_LAST, k.R_HEAD, k.R_TAIL)
 
 
@@ -62,10 +64,13 @@ class Counters(NamedTuple):
     prefill: Seconds
     ttft_sum: Seconds
     itl_sum: Seconds
+    tpot_sum: Seconds
     ttft: IntArray
     """(BUCKETS,) requests by time to first token."""
     itl: IntArray
     """(BUCKETS,) tokens by time since the one before."""
+    tpot: IntArray
+    """(BUCKETS,) finished requests with several tokens by the mean time between them."""
 
 
 class Gauges(NamedTuple):
@@ -96,7 +101,7 @@ class Replicas:
         self._over = 0
         self._gone = np.zeros(k.R_FIELDS - _FIRST_COUNTER, np.int64)
         self._gone_seconds = np.zeros(k.F_FIELDS - _FIRST_SECONDS)
-        self._gone_hist = np.zeros(2 * k.BUCKETS, np.int64)
+        self._gone_hist = np.zeros(HISTS, np.int64)
         rows = max(ROWS, 2 * widest + 2)
         ints, reals = np.int64, np.float64
         self._g = self._new(k.G_FIELDS, ints)
@@ -154,7 +159,7 @@ class Replicas:
             )
             self._heap = self._longer(self._heap, n * int(g[k.G_HEAP]))
             self._counts = self._longer(self._counts, n * int(g[k.G_COUNTS]))
-            self._hist = self._longer(self._hist, n * 2 * k.BUCKETS)
+            self._hist = self._longer(self._hist, n * HISTS)
             self._free = list(range(n - 1, old - 1, -1))
         r = self._free.pop()
         p = r * k.R_FIELDS
@@ -198,9 +203,9 @@ class Replicas:
         self._over += len(lost)
         self._gone += self._ints(r)
         self._gone_seconds += self._seconds(r, now)
-        hist = slice(2 * r * k.BUCKETS, 2 * (r + 1) * k.BUCKETS)
+        hist = slice(r * HISTS, (r + 1) * HISTS)
         self._gone_hist += np.asarray(self._hist[hist], np.int64)
-        self._hist[hist] = [0] * (2 * k.BUCKETS) if self._flat else 0
+        self._hist[hist] = [0] * HISTS if self._flat else 0
         self.active.remove(r)
         if r in self.route:
             self.route.remove(r)
@@ -302,21 +307,21 @@ class Replicas:
     def gauges(self, r: int) -> Gauges:
         """What a replica has now, at the time to which it was run."""
         p = r * k.R_FIELDS
-        running, waiting = int(self._ri[p + k.R_RUNNING]), int(self._ri[p + k.R_WAITING])
-        blocks, usage = int(self._ri[p + k.R_BLOCKS]), 0.0
+        f = self._part(self._ri, p, _FIRST_COUNTER)
+        running, blocks, usage = f[k.R_RUNNING], f[k.R_BLOCKS], 0.0
         if blocks and running:
-            f = [int(x) for x in self._ri[p : p + k.R_PROMPT_TOKENS]]
-            size, offsets = f[k.R_BLOCK], r * int(self._g[k.G_COUNTS])
+            size = f[k.R_BLOCK]
+            counts = self._part(self._counts, r * int(self._g[k.G_COUNTS]), size)
             begun = f[k.R_DONE] + 1
             used = f[k.R_USED] + f[k.R_DECODING] * (begun // size)
             for i in range(begun % size):
-                used += int(self._counts[offsets + (-f[k.R_ITERATION] - i) % size])
+                used += counts[(-f[k.R_ITERATION] - i) % size]
             usage = used / blocks
-        return Gauges(running, waiting, usage)
+        return Gauges(running, f[k.R_WAITING], usage)
 
     def counters(self, r: int, now: Seconds) -> Counters:
         """What a replica has done until now, the time to which it was run."""
-        hist = np.array(self._hist[2 * r * k.BUCKETS : 2 * (r + 1) * k.BUCKETS], np.int64)
+        hist = np.array(self._hist[r * HISTS : (r + 1) * HISTS], np.int64)
         return _counters(self._ints(r), self._seconds(r, now), hist)
 
     def totals(self, now: Seconds) -> Counters:
@@ -325,7 +330,7 @@ class Replicas:
         for r in self.active:
             ints += self._ints(r)
             seconds += self._seconds(r, now)
-            hist += np.asarray(self._hist[2 * r * k.BUCKETS : 2 * (r + 1) * k.BUCKETS], np.int64)
+            hist += self._hist[r * HISTS : (r + 1) * HISTS]
         return _counters(ints, seconds, hist)
 
     def busy(self, r: int, now: Seconds) -> tuple[Seconds, Seconds]:
@@ -338,15 +343,20 @@ class Replicas:
         return np.asarray(self._ri[p + _FIRST_COUNTER : p + k.R_FIELDS], np.int64)
 
     def _seconds(self, r: int, now: Seconds) -> FloatArray:
-        p, q = r * k.R_FIELDS, r * k.F_FIELDS
-        seconds = np.array(self._rf[q + _FIRST_SECONDS : q + k.F_FIELDS], np.float64)
+        p = r * k.R_FIELDS
+        f = self._part(self._rf, r * k.F_FIELDS, k.F_FIELDS)
         if self._ri[p + k.R_RUNNING]:
-            spent = max(now - float(self._rf[q + k.F_START]), 0.0)
-            seconds[0] += spent
-            whole = float(self._rf[q + k.F_END] - self._rf[q + k.F_START])
-            prefill = float(self._rf[q + k.F_DELTA] * self._ri[p + k.R_COMPUTED])
-            seconds[1] += min(spent / whole, 1.0) * prefill if whole > 0 else 0.0
-        return seconds
+            spent = max(now - f[k.F_START], 0.0)
+            f[k.F_BUSY] += spent
+            whole = f[k.F_END] - f[k.F_START]
+            if whole > 0:
+                f[k.F_PREFILL] += min(spent / whole, 1.0) * (f[k.F_DELTA] * int(self._ri[p + k.R_COMPUTED]))
+        return np.array(f[_FIRST_SECONDS:])
+
+    def _part(self, numbers: Any, begin: int, size: int) -> list[Any]:
+        """Some of a container's numbers, as Python's own."""
+        part = numbers[begin : begin + size]
+        return part if self._flat else part.tolist()  # type: ignore[no-any-return]
 
 
 def _width(engine: Engine) -> int:
@@ -355,5 +365,5 @@ def _width(engine: Engine) -> int:
 
 
 def _counters(ints: IntArray, seconds: FloatArray, hist: IntArray) -> Counters:
-    figures: list[Any] = [*ints.tolist(), *seconds.tolist(), hist[: k.BUCKETS], hist[k.BUCKETS :]]
+    figures: list[Any] = [*ints.tolist(), *seconds.tolist(), *hist.reshape(k.HISTOGRAMS, k.BUCKETS)]
     return Counters(*figures)

@@ -1,7 +1,10 @@
 """What a scrape shows of the plant: as coarse, as late and as noisy as the real one.
 
 Counters are scraped at fixed times, as Prometheus does; a reading is over the difference between the newest
-scrape and the one a window before.
+scrape and the one a window before. Percentiles are Prometheus' histogram_quantile of vLLM's buckets, so they
+are as coarse as those. `itl` is of requests, as targets are: vLLM's request_time_per_output_token_seconds,
+which has (finish - first token) / (output tokens - 1) of each finished request with several. A single gap
+between tokens says something else, as it may hold others' prompts.
 """
 
 from __future__ import annotations
@@ -39,9 +42,9 @@ class Shot(NamedTuple):
     queries: int
     hits: int
     ttft_sum: Seconds
-    itl_sum: Seconds
+    tpot_sum: Seconds
     ttft: IntArray
-    itl: IntArray
+    tpot: IntArray
     """Cumulative counts by vLLM's bounds, and all."""
     running: int
     waiting: int
@@ -131,7 +134,7 @@ class Sensor:
 
         biases = self._measuring.bias
         gone = b.time - a.time
-        firsts, gaps = b.ttft - a.ttft, b.itl - a.itl
+        firsts, rests = b.ttft - a.ttft, b.tpot - a.tpot
         return Observation(
             name,
             variants,
@@ -142,7 +145,9 @@ class Sensor:
             self._latency(
                 b.ttft_sum - a.ttft_sum, firsts, histogram.TTFT_BOUNDS, biases.get("ttft", 1.0), age
             ),
-            self._latency(b.itl_sum - a.itl_sum, gaps, histogram.ITL_BOUNDS, biases.get("itl", 1.0), age),
+            self._latency(
+                b.tpot_sum - a.tpot_sum, rests, histogram.TOKEN_BOUNDS, biases.get("itl", 1.0), age
+            ),
             reading(b.running),
             reading(b.waiting),
             reading(b.kv_usage, 1.0, 1.0),
@@ -158,11 +163,16 @@ class Sensor:
         found: dict[Quantile, float | None] = {"mean": max(total, 0.0) / counts[-1]}
         for key, q in _SHARES:
             found[key] = histogram.quantile(q, counts, bounds)
-        readings = {key: self._reading(v * bias, age) for key, v in found.items() if v is not None}
-        return {key: r for key, r in readings.items() if r is not None}
+        readings: dict[Quantile, Reading] = {}
+        for key, value in found.items():
+            if value is not None and (reading := self._reading(value * bias, age)):
+                readings[key] = reading
+        return readings
 
     def _reading(self, value: float, age: Seconds, most: float = math.inf) -> Reading | None:
         m = self._measuring
+        if m.gaps == m.noise == 0:
+            return Reading(min(float(value), most), age)
         if m.gaps > 0 and self._rng.random() < m.gaps:
             return None
         if m.noise > 0:
@@ -192,9 +202,9 @@ def _shot(now: Seconds, serving: Serving) -> Shot:
         total.queries,
         total.hits,
         total.ttft_sum,
-        total.itl_sum,
+        total.tpot_sum,
         histogram.cumulative(total.ttft, histogram.TTFT_BOUNDS),
-        histogram.cumulative(total.itl, histogram.ITL_BOUNDS),
+        histogram.cumulative(total.tpot, histogram.TOKEN_BOUNDS),
         sum(g.running for g in gauges),
         sum(g.waiting for g in gauges) + replicas.queued,
         sum(g.kv_usage for g in gauges) / len(gauges) if gauges else 0.0,
