@@ -30,12 +30,16 @@ def test_a_step_is_a_share_and_at_least_a_few(have: int, want: int, allowed: int
     assert numbers.step(have, want, up=1.0, down=0.5) == allowed
 
 
-def test_a_reversal_wants_a_load_that_has_fallen() -> None:
-    soon = {"now": 300.0, "grew_at": 0.0, "grew_for": 10.0, "reversal": 600.0, "fallen": 0.2}
-    assert numbers.reversed_too_soon(demand=9.0, **soon)
-    assert not numbers.reversed_too_soon(demand=7.9, **soon)
-    assert not numbers.reversed_too_soon(demand=9.0, **(soon | {"now": 601.0}))
-    assert not numbers.reversed_too_soon(demand=9.0, **(soon | {"grew_at": None}))
+def test_a_load_has_fallen_by_a_share_and_by_more_than_chance() -> None:
+    assert not numbers.has_fallen(90.0, 100.0, fallen=0.2)
+    assert numbers.has_fallen(77.0, 100.0, fallen=0.2)  # 80 less twice the root of 100/60
+    assert not numbers.has_fallen(0.8, 1.0, fallen=0.2)
+    assert numbers.has_fallen(0.5, 1.0, fallen=0.2)
+    assert not numbers.has_fallen(0.0, 0.02, fallen=0.2)  # one request more or less says nothing
+
+
+def test_patience_doubles_with_each_flap_up_to_a_bound() -> None:
+    assert [numbers.patience(600.0, n) for n in (0, 1, 2, 3, 9)] == [600.0, 1200.0, 2400.0, 4800.0, 4800.0]
 
 
 def test_old_replicas_leave_as_new_ones_become_ready() -> None:

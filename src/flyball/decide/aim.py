@@ -32,6 +32,8 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
     demand: RequestsPerSecond
     in_tokens: Tokens
     out_tokens: Tokens
+    in_cov: float
+    out_cov: float
     accelerator: str
     """Where it is, or is moving to; "" nowhere."""
     replicas: int
@@ -97,7 +99,7 @@ def _server(
     cost = price.get(aim.accelerator, 0.0) * count * aim.replicas
     return replace(
         server,
-        load=Load(aim.demand, aim.in_tokens, aim.out_tokens),
+        load=Load(aim.demand, aim.in_tokens, aim.out_tokens, in_cov=aim.in_cov, out_cov=aim.out_cov),
         min_replicas=aim.least,
         keep_accelerator=bool(aim.accelerator) and (server.keep_accelerator or aim.keep),
         current=Allocation(aim.accelerator, aim.replicas, cost=cost) if aim.accelerator else server.current,

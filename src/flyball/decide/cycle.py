@@ -28,6 +28,8 @@ from flyball.units import Seconds
 
 LAW = "flyball"
 ENDLESS = 1_000_000
+CALM = 3600.0
+"""Seconds without growing after which it is forgotten that it went up and down."""
 LAST, WORST = 100, 1000
 """Priority of a class that is not known, and one after all."""
 
@@ -116,10 +118,13 @@ class _Cycle:
     def _observed(self, seen: Seen) -> ServerMemory:
         """The server's memory with this cycle's readings."""
         before = self.memory.servers.get(seen.server.name, ServerMemory())
-        history = load.observed(before.history, self.now, seen)
-        return load.corrected(
-            replace(before, history=history), seen, self.now, self.steering, self._lead(seen)
+        known = replace(
+            before,
+            history=load.observed(before.history, self.now, seen),
+            in_cov=load.smoothed(before.in_cov, seen.in_cov, self.steering),
+            out_cov=load.smoothed(before.out_cov, seen.out_cov, self.steering),
         )
+        return load.corrected(known, seen, self.now, self.steering, self._lead(seen))
 
     def _lead(self, seen: Seen) -> Seconds:
         """How far ahead to provide: until a replica asked for now is ready."""
@@ -140,6 +145,8 @@ class _Cycle:
             demand=demand,
             in_tokens=in_tokens,
             out_tokens=out_tokens,
+            in_cov=server.load.in_cov if memory.in_cov is None else memory.in_cov,
+            out_cov=server.load.out_cov if memory.out_cov is None else memory.out_cov,
             accelerator=seen.main if blind else at,
             replicas=seen.asked.get(seen.main if blind else at, 0),
             least=max(least, seen.asked.get(seen.main, 0)) if blind else least,
@@ -329,6 +336,11 @@ class _Cycle:
         memory = replace(
             p.memory, goal=self._goal(name), rates=self._rates(name), demand=self.aims[name].demand
         )
-        if p.total > sum(p.was.values()):
-            memory = replace(memory, grew_at=self.now, grew_for=self.aims[name].demand)
-        return memory
+        before = sum(p.was.values())
+        if p.total > before:
+            soon = memory.shrank_at is not None and self.now - memory.shrank_at < self.steering.reversal
+            quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
+            flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
+            grew_for = self.aims[name].demand
+            return replace(memory, grew_at=self.now, grew_for=grew_for, flaps=flaps)
+        return replace(memory, shrank_at=self.now) if p.total < before else memory

@@ -24,6 +24,7 @@ MOST_CROWDED, MOST_SLOW = 3.0, 1.5
 replicas may not be what helps."""
 MOST_BACKLOG = 1.5
 """Times the load: a backlog that is larger takes longer."""
+SLOW = 900.0
 FORGET = 1800.0
 """Time in which a correction falls to 1/e of what it was above 1."""
 DEFAULT_IN, DEFAULT_OUT = 1000.0, 300.0
@@ -49,6 +50,13 @@ def request_tokens(history: History | None, seen: Seen) -> tuple[Tokens, Tokens]
     return DEFAULT_IN, DEFAULT_OUT
 
 
+def smoothed(before: float | None, seen: float | None, steering: Steering) -> float | None:
+    """A reading that changes slowly, followed slowly."""
+    if before is None or seen is None:
+        return before if seen is None else seen
+    return before + (seen - before) * -math.expm1(-steering.period / SLOW)
+
+
 def to_provide(memory: ServerMemory, seen: Seen, steering: Steering, lead: Seconds) -> RequestsPerSecond:
     """Requests per second to provide for; the last known where nothing can be trusted now."""
     if seen.blind or memory.history is None:
@@ -68,7 +76,7 @@ def corrected(
 ) -> ServerMemory:
     """Learn from saturation that the model does not explain, and forget it slowly.
 
-    A server that is saturated at a load that the model calls light says that the load is its limit. Nothing is
+    A server that is saturated at a load that the model calls light says that this is its limit. Nothing is
     learned while replicas are pending or too new to show an effect: they may be what is missing.
     """
     correction = 1.0 + (memory.correction - 1.0) * math.exp(-steering.period / FORGET)

@@ -27,6 +27,9 @@ class ServerMemory(msgspec.Struct, frozen=True):
     history: History | None = None
     demand: RequestsPerSecond = 0.0
     """Last provided for."""
+    in_cov: float | None = None
+    out_cov: float | None = None
+    """Coefficients of variation of its tokens, smoothed; None: not seen yet."""
     goal: Goal | None = None
     rates: dict[str, RequestsPerSecond] = {}
     """Of one replica within the targets, by accelerator, as of the last plan."""
@@ -34,7 +37,10 @@ class ServerMemory(msgspec.Struct, frozen=True):
     """Replicas that were enough, with the times, as far back as stabilisation looks."""
     grew_at: Seconds | None = None
     grew_for: RequestsPerSecond = 0.0
-    """When it grew last, and the demand that it grew for."""
+    shrank_at: Seconds | None = None
+    flaps: int = 0
+    """When it grew last, and the demand that it grew for; when it shrank, and how often that was undone at
+    once."""
     moved_at: Seconds | None = None
     moving_to: str = ""
     """When it last began to move to another accelerator, and to which."""

@@ -167,10 +167,12 @@ def _shrink(
         allowed = have
     if allowed > enough:
         made.holds.append(Hold("stabilisation", enough, allowed))
-    if allowed < have and numbers.reversed_too_soon(
-        now, memory.grew_at, memory.grew_for, aim.demand, steering.reversal, steering.fallen
+    until = (memory.grew_at or -math.inf) + numbers.patience(steering.reversal, memory.flaps)
+    if (
+        allowed < have
+        and now < until
+        and not numbers.has_fallen(aim.demand, memory.grew_for, steering.fallen)
     ):
-        until = (memory.grew_at or 0.0) + steering.reversal
         made.holds.append(Hold("reversal", allowed, have, until))
         allowed = have
     stepped = numbers.step(have, allowed, steering.step_up, steering.step_down)

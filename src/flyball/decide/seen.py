@@ -35,6 +35,8 @@ class Seen(msgspec.Struct, frozen=True):
     offered: RequestsPerSecond | None
     in_tokens: float | None
     out_tokens: float | None
+    in_cov: float | None
+    out_cov: float | None
     waiting: float
     cold_start: Seconds | None
     blind: str = ""
@@ -87,6 +89,8 @@ def see(
         offered,
         _fresh(found.in_tokens, steering),
         _fresh(found.out_tokens, steering),
+        _fresh(found.in_cov, steering),
+        _fresh(found.out_cov, steering),
         waiting or 0.0,
         _fresh(found.cold_start, None),
         _blind(offered, running, waiting, bool(latencies["ttft"] or latencies["itl"]), count),

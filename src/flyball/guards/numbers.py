@@ -8,6 +8,9 @@ from flyball.units import RequestsPerSecond, Seconds
 
 LEAST_UP = 4
 LEAST_DOWN = 1
+SIGMAS, COUNTED = 2.0, 60.0
+"""Seconds over which a sensor counts requests, and how far a Poisson count may be off by chance."""
+MOST_FLAPS = 3
 Wanted = tuple[tuple[Seconds, int], ...]
 
 
@@ -26,16 +29,14 @@ def covers(wanted: Wanted, now: Seconds, window: Seconds, period: Seconds) -> bo
     return bool(wanted) and now - wanted[0][0] >= window - period - 1e-9
 
 
-def reversed_too_soon(
-    now: Seconds,
-    grew_at: Seconds | None,
-    grew_for: RequestsPerSecond,
-    demand: RequestsPerSecond,
-    reversal: Seconds,
-    fallen: float,
-) -> bool:
-    """Whether it grew a short while ago, for a load that is still about as high."""
-    return grew_at is not None and now - grew_at < reversal and demand > (1.0 - fallen) * grew_for
+def has_fallen(demand: RequestsPerSecond, grew_for: RequestsPerSecond, fallen: float) -> bool:
+    """Whether the load is lower by a share of what it was, and by more than chance in counting requests."""
+    return demand <= (1.0 - fallen) * grew_for - SIGMAS * math.sqrt(max(grew_for, 0.0) / COUNTED)
+
+
+def patience(reversal: Seconds, flaps: int) -> Seconds:
+    """How long after growing it does not shrink: twice as long for each time that this was undone at once."""
+    return reversal * 2.0 ** min(flaps, MOST_FLAPS)
 
 
 def step(have: int, want: int, up: float, down: float) -> int:

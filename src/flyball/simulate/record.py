@@ -58,12 +58,14 @@ class Record:
         self.served = 0
         """Requests since the start."""
         self.lost = 0
+        self.moments: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+        """Sums over all requests since the start: input tokens, their squares, output tokens, their squares."""
 
     def copy(self) -> Record:
         """Another that goes on apart from this one."""
         other = Record(self._keep)
         other._finished, other._parts, other._lost = self._finished, self._parts.copy(), self._lost.copy()
-        other.served, other.lost = self.served, self.lost
+        other.served, other.lost, other.moments = self.served, self.lost, self.moments
         return other
 
     def add(self, over: Over, now: Seconds) -> None:
@@ -75,6 +77,10 @@ class Record:
         if over.arrival.size:
             self._parts.append((now, *over))
             self.served += over.arrival.size
+            tokens, made = over.in_tokens.astype(float), over.out_tokens.astype(float)
+            sums = (tokens.sum(), tokens @ tokens, made.sum(), made @ made)
+            a, aa, b, bb = (before + float(new) for before, new in zip(self.moments, sums, strict=True))
+            self.moments = (a, aa, b, bb)
         if self._keep is not None:
             while self._parts and self._parts[0][0] < now - self._keep:
                 self._parts.popleft()

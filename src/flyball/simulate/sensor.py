@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PERIOD: Seconds = 15.0
 """Between two scrapes, or a quarter of the window where that is less."""
+FEWEST = 10
+"""Finished requests from which on their spread says something."""
 _SHARES: tuple[tuple[Quantile, float], ...] = (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
 
 
@@ -50,6 +52,9 @@ class Shot(NamedTuple):
     waiting: int
     kv_usage: float
     cold_start: Seconds | None
+    served: int
+    moments: tuple[float, float, float, float]
+    """Of the finished: sums of input tokens, their squares, output tokens, their squares."""
 
 
 class Sensor:
@@ -152,6 +157,8 @@ class Sensor:
             reading(b.waiting),
             reading(b.kv_usage, 1.0, 1.0),
             reading(b.cold_start),
+            reading(_cov(b.served - a.served, b.moments[0] - a.moments[0], b.moments[1] - a.moments[1])),
+            reading(_cov(b.served - a.served, b.moments[2] - a.moments[2], b.moments[3] - a.moments[3])),
         )
 
     def _latency(
@@ -185,6 +192,13 @@ def _over(value: float, by: float) -> float | None:
     return float(value) / float(by) if by > 0 else None
 
 
+def _cov(count: int, total: float, squares: float) -> float | None:
+    if count < FEWEST or total <= 0:
+        return None
+    mean = total / count
+    return math.sqrt(max(squares / count - mean * mean, 0.0)) / mean
+
+
 def _time(scrape: dict[str, Shot]) -> Seconds:
     return next(iter(scrape.values())).time if scrape else -math.inf
 
@@ -209,4 +223,6 @@ def _shot(now: Seconds, serving: Serving) -> Shot:
         sum(g.waiting for g in gauges) + replicas.queued,
         sum(g.kv_usage for g in gauges) / len(gauges) if gauges else 0.0,
         sum(serving.starts) / len(serving.starts) if serving.starts else None,
+        serving.record.served,
+        serving.record.moments,
     )

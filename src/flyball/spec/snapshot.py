@@ -57,6 +57,9 @@ class Observation(msgspec.Struct, frozen=True):
     """Mean share of the KV cache in use, 0 to 1."""
     cold_start: Reading | None = None
     """Seconds from asked for to ready, mean of those seen last."""
+    in_cov: Reading | None = None
+    out_cov: Reading | None = None
+    """Coefficients of variation of the tokens of finished requests (from their histograms)."""
 
 
 class Scrape(msgspec.Struct, frozen=True):
