@@ -16,6 +16,7 @@ from tests.laws.builders import asked, seen
 
 MODULE = """
 from flyball.laws.static import Static
+from flyball.spec.steering import Steering
 
 class Mine:
     name = "mine"
@@ -26,6 +27,13 @@ class Mine:
 
     def __call__(self, snapshot, memory):
         return Static(9)(snapshot, memory)
+
+def decided(snapshot, memory, settings):
+    decision, _ = Static(round(settings.period))(snapshot, None)
+    return decision, (memory or 0) + 1
+
+def plain(snapshot, memory):
+    return decided(snapshot, memory, Steering())
 
 broken = 3
 """
@@ -40,6 +48,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-laws\nVersion: 1.0\n", "utf-8")
     entries = (
         "mine = their_laws:Mine\nhpa = their_laws:Mine\ngone = no_such_module:X\nodd = their_laws:broken\n"
+        "decided = their_laws:decided\nplain = their_laws:plain\n"
     )
     (info / "entry_points.txt").write_text(f"[flyball.laws]\n{entries}", "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -105,9 +114,20 @@ def test_laws_of_third_parties() -> None:
 
 
 @pytest.mark.usefixtures("third_party")
+@pytest.mark.parametrize("name", ["decided", "plain"])
+def test_a_function_with_the_signature_of_decide_is_a_law(name: str) -> None:
+    law = find_law(name)
+    assert (law.name, law.period) == (name, 15.0)
+    decision, memory = law(seen(0.0, 1), 4)
+    assert asked(decision) == 15
+    assert memory == 5
+
+
+@pytest.mark.usefixtures("third_party")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("decided:x=1", "is a function that decides: it has no parameters"),
         ("hpa", "two laws are called 'hpa': one of them comes from their-laws; remove one"),
         ("gone", "law 'gone' of their-laws cannot be loaded: ModuleNotFoundError"),
         ("odd", "law 'odd' of their-laws is no class or function: their_laws:broken"),

@@ -2,7 +2,8 @@
 
 A law is asked for as NAME, NAME:VALUE (its first parameter) or NAME:KEY=VALUE,KEY=VALUE. An entry point names
 what makes the law: a class or a function whose keyword parameters are the law's. Values are read by their
-annotations; where there is none, as a number if they look like one.
+annotations; where there is none, as a number if they look like one. Or it names a function with the signature
+of Flyball's own `decide`: (snapshot, memory) or (snapshot, memory, settings), the settings being a `Steering`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import msgspec
 
 from flyball.laws.hpa import Hpa
 from flyball.laws.keda import Keda, keda_tuned
-from flyball.laws.law import Law
+from flyball.laws.law import FunctionLaw, Law
 from flyball.laws.slo_aware import SloAware
 from flyball.laws.static import static
+from flyball.spec.steering import Steering
 
 GROUP = "flyball.laws"
 BUILT_IN: Mapping[str, Callable[..., Law[Any]]] = {
@@ -43,12 +45,24 @@ def find_law(text: str, more: Mapping[str, Callable[..., Law[Any]]] | None = Non
     """The law that `text` asks for, also among `more`; it is called by `text`. Or LawError."""
     name, _, given = text.strip().partition(":")
     maker = _maker(name.strip(), {**BUILT_IN, **(more or {})})
+    if (decides := _decision(name.strip(), maker, given)) is not None:
+        return decides
     parameters = _parameters(name.strip(), maker, given)
     try:
         law = maker(**parameters)
     except (TypeError, ValueError) as error:
         raise LawError(f"law '{text.strip()}': {error}") from None
     return law if not given.strip() else _called(law, text.strip())
+
+
+def _decision(name: str, made: Callable[..., Any], given: str) -> FunctionLaw | None:
+    """The law of a function that decides itself; None: it makes one."""
+    known = list(inspect.signature(made).parameters) if inspect.isfunction(made) else []
+    if known[:2] != ["snapshot", "memory"]:
+        return None
+    if given.strip():
+        raise LawError(f"law '{name}' is a function that decides: it has no parameters")
+    return FunctionLaw(name, made, (Steering(),) if len(known) > 2 else ())
 
 
 def law_names(more: Mapping[str, Callable[..., Law[Any]]] | None = None) -> list[str]:

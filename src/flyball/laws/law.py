@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from flyball.spec.decision import Decision
 from flyball.spec.snapshot import Snapshot
@@ -27,3 +29,18 @@ class Law(Protocol[M]):
     def __call__(self, snapshot: Snapshot, memory: M | None) -> tuple[Decision, M]:
         """The decision, and what to remember until the next one; None: it begins."""
         ...
+
+
+@dataclass(frozen=True)
+class FunctionLaw:
+    """A plain function `decide(snapshot, memory)`, or one with settings as a third parameter, as a law."""
+
+    name: str
+    decide: Callable[..., tuple[Decision, Any]]
+    settings: tuple[object, ...] = ()
+    """Handed on behind the memory."""
+    period: Seconds = 15.0
+
+    def __call__(self, snapshot: Snapshot, memory: Any) -> tuple[Decision, Any]:
+        """What the function decides."""
+        return self.decide(snapshot, memory, *self.settings)

@@ -18,7 +18,7 @@ class Cycle(msgspec.Struct, frozen=True):
     """Wall-clock time, seconds since 1970."""
     law: str
     settings: bytes
-    """The law itself, as msgpack: its name and parameters."""
+    """The law itself, as msgpack: its name and parameters; empty where it is a function."""
     snapshot: Snapshot
     decision: Decision | None = None
     """None: the law failed, and nothing was ordered."""

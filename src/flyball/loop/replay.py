@@ -8,14 +8,15 @@ from typing import Any
 
 import msgspec
 
-from flyball.laws.law import Law
+from flyball.laws.law import FunctionLaw, Law
 from flyball.loop.record import Cycle
 from flyball.spec.decision import Decision
 
 
 def memory_type(law: Law[Any]) -> Any:
     """The type of what a law remembers, from the annotation of its parameter `memory`."""
-    return typing.get_type_hints(type(law).__call__)["memory"]
+    decide = law.decide if isinstance(law, FunctionLaw) else type(law).__call__
+    return typing.get_type_hints(decide).get("memory", Any)
 
 
 def replayed(law: Law[Any], before: bytes, cycles: Iterable[Cycle]) -> Decision | None:

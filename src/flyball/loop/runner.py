@@ -77,7 +77,7 @@ class Runner:
         made = Cycle(
             self._wall(),
             self.law.name,
-            msgspec.msgpack.encode(self.law),
+            msgspec.msgpack.encode(self.law) if isinstance(self.law, msgspec.Struct) else b"",
             snapshot,
             decision,
             refused,
