@@ -5,6 +5,7 @@ python -m benchmarks candidates      microseconds a pair, and the ratio to the r
 python -m benchmarks solve           limited and overloaded fleets: seconds, gap, proof
 python -m benchmarks process         a cold process from file to written plan: seconds and memory
 python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
+python -m benchmarks accuracy        the latency model beside the plant: means, p95, p99
 python -m benchmarks forecast        forecasts against what came: coverage, error, microseconds
 """
 
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks import simulate
+from benchmarks import accuracy, simulate
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.reference import optimizer as reference
@@ -155,12 +156,13 @@ def main() -> int:
         "process": bench_process,
         "forecast": bench_forecast,
         "simulate": simulate.main,
+        "accuracy": accuracy.main,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     arguments = parser.parse_args()
-    if generator() is None and not set(arguments.names or every) <= {"forecast", "simulate"}:
+    if generator() is None and not set(arguments.names or every) <= {"accuracy", "forecast", "simulate"}:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",
             file=sys.stderr,

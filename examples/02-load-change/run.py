@@ -23,7 +23,7 @@ from flyball.solve.candidates import candidates
 FLEET = Path(__file__).resolve().parents[1] / "fleet.yaml"
 NAME = Path(__file__).resolve().parent.name
 CHANGE = (
-    "load[checkout-help]*4, load[voice-agent]*2, load[support-chat]*2, load[report-writer]*2, "
+    "load[checkout-help]*4, load[voice-agent]*2, load[support-chat]*2, load[report-writer]*1.3, "
     "load[mail-drafts]*0.4, load[translation]*0.5, load[playground]*0.25"
 )
 

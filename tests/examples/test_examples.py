@@ -130,11 +130,11 @@ def test_lesson_2_cost_follows_the_load(outputs: dict[str, tuple[str, str]]) -> 
     assert after == pytest.approx(total(text), abs=0.01)
     assert after > before
     change = dict(zip(cost["names"], zip(cost["before, $/h"], cost["after, $/h"], strict=True), strict=True))
-    for busier in ("checkout-help", "voice-agent", "support-chat", "report-writer"):
+    for busier in ("checkout-help", "voice-agent", "support-chat"):
         assert change[busier][0] < change[busier][1]
     for quieter in ("mail-drafts", "translation", "playground"):
         assert change[quieter][0] > change[quieter][1]
-    for same in ("search-answers", "tutor", "demo-large", "ide-completion"):
+    for same in ("report-writer", "search-answers", "tutor", "demo-large", "ide-completion"):
         assert change[same][0] == change[same][1]
 
 
@@ -148,7 +148,7 @@ def test_capacity_is_never_exceeded(lesson: str, outputs: dict[str, tuple[str, s
 
 def test_lesson_3_second_choice_and_part(outputs: dict[str, tuple[str, str]]) -> None:
     text, page = outputs["03-limited"]
-    assert "cheaper is short" in row(text, "report-writer")
+    assert "cheaper is short" in row(text, "ide-completion")
     assert "capacity ran out" in row(text, "tutor")
     assert text.count("cheaper is short") == text.count("capacity ran out") == 1
     assert "11 of 12 servers served, 1 in part" in text
@@ -162,7 +162,7 @@ def test_lesson_3_second_choice_and_part(outputs: dict[str, tuple[str, str]]) ->
 
 def test_lesson_4_priorities_keep_the_promises(outputs: dict[str, tuple[str, str]]) -> None:
     text, page = outputs["04-load-change-limited"]
-    for server in ("voice-agent", "report-writer", "translation"):
+    for server in ("voice-agent", "ide-completion", "translation"):
         assert "cheaper is short" in row(text, server)
     assert "capacity ran out" in row(text, "tutor")
     assert "11 of 12 servers served, 1 in part" in text

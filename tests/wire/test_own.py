@@ -190,6 +190,15 @@ def changed(change: str, value: object) -> Any:
     return document
 
 
+def test_lengths_that_vary_are_told() -> None:
+    document = changed("servers/0/inCov", 0.8)
+    document["servers"][0]["outCov"] = 1
+    load = fleet_from_own(document, "fleet.yaml").servers[0].load
+    assert (load.in_cov, load.out_cov) == (0.8, 1.0)
+    with pytest.raises(WireError, match=r"servers\[0\].inCov"):
+        fleet_from_own(changed("servers/0/inCov", -1), "fleet.yaml")
+
+
 def test_a_document_is_read_in_seconds_and_dollars() -> None:
     fleet = fleet_from_own(parsed(), "fleet.yaml")
     assert is_own(parsed())
@@ -443,6 +452,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
         st.sampled_from(["None", "RoundRobin"]),
         st.floats(0.01, 100),
         durations,
+        amount,
         texts,
     )
     return Fleet("flyball", accelerators, profiles, classes, servers, capacity, draw(settings))

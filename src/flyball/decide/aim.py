@@ -30,6 +30,8 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
     """What one server is planned with."""
 
     demand: RequestsPerSecond
+    lasting: RequestsPerSecond
+    """Of it without the backlog."""
     in_tokens: Tokens
     out_tokens: Tokens
     in_cov: float

@@ -137,12 +137,13 @@ class _Cycle:
         asked = sum(seen.asked.values())
         goal = memory.goal
         at = goal.accelerator if goal and goal.accelerator in seen.asked else seen.main
-        demand = load.to_provide(memory, seen, self.steering, self._lead(seen))
+        demand, lasting = load.to_provide(memory, seen, self.steering, self._lead(seen))
         in_tokens, out_tokens = load.request_tokens(memory.history, seen)
         blind = bool(seen.blind) and asked > 0
         least = max(server.min_replicas, 0 if self.steering.scale_to_zero else 1)
         return Aim(
             demand=demand,
+            lasting=lasting,
             in_tokens=in_tokens,
             out_tokens=out_tokens,
             in_cov=server.load.in_cov if memory.in_cov is None else memory.in_cov,
@@ -341,6 +342,8 @@ class _Cycle:
             soon = memory.shrank_at is not None and self.now - memory.shrank_at < self.steering.reversal
             quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
             flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
-            grew_for = self.aims[name].demand
-            return replace(memory, grew_at=self.now, grew_for=grew_for, flaps=flaps)
+            aim = self.aims[name]
+            if aim.demand > aim.lasting:  # it grew for a backlog, and may shrink when that is gone
+                return replace(memory, flaps=flaps)
+            return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
         return replace(memory, shrank_at=self.now) if p.total < before else memory

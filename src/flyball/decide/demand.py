@@ -57,18 +57,24 @@ def smoothed(before: float | None, seen: float | None, steering: Steering) -> fl
     return before + (seen - before) * -math.expm1(-steering.period / SLOW)
 
 
-def to_provide(memory: ServerMemory, seen: Seen, steering: Steering, lead: Seconds) -> RequestsPerSecond:
-    """Requests per second to provide for; the last known where nothing can be trusted now."""
+def to_provide(
+    memory: ServerMemory, seen: Seen, steering: Steering, lead: Seconds
+) -> tuple[RequestsPerSecond, RequestsPerSecond]:
+    """Requests per second to provide for: with the backlog, and without it, which is the load that lasts.
+
+    Where nothing can be trusted now, both are the last known.
+    """
     if seen.blind or memory.history is None:
-        return memory.demand or seen.server.load.arrival_rate
-    now = seen.offered or 0.0
+        known = memory.demand or seen.server.load.arrival_rate
+        return known, known
+    now = offered = seen.offered or 0.0
     if steering.forecast:
         ahead = forecast(memory.history, (lead,), (steering.quantile,), FORECAST)
         likely = max(now, ahead.rate, ahead.expected[0], ahead.plain[0][0])
         now = likely + steering.reserve * ahead.reserve[0]
-    offered = seen.offered or 0.0
     backlog = offered + seen.waiting / steering.drain if seen.crowded else 0.0
-    return max(now, min(backlog, MOST_BACKLOG * offered)) * memory.correction
+    lasting = now * memory.correction
+    return max(lasting, min(backlog, MOST_BACKLOG * offered) * memory.correction), lasting
 
 
 def corrected(

@@ -98,7 +98,7 @@ def propose(
         until = _patient_until(memory, steering, hold_hours)
         if here is None or urgent or now >= until:
             return _begin_move(made, goal, now, "cheaper" if now >= until else "capacity")
-        made.holds.append(Hold("stabilisation", goal.replicas, sum(was.values()), until))
+        made.holds.append(Hold("patience", goal.replicas, sum(was.values()), until))
         made.goal = goal = here
     others = {name: n for name, n in was.items() if name != goal.accelerator}
     have = was.get(goal.accelerator, 0)
@@ -167,7 +167,8 @@ def _shrink(
         allowed = have
     if allowed > enough:
         made.holds.append(Hold("stabilisation", enough, allowed))
-    until = (memory.grew_at or -math.inf) + numbers.patience(steering.reversal, memory.flaps)
+    grew_at = -math.inf if memory.grew_at is None else memory.grew_at
+    until = grew_at + numbers.patience(steering.reversal, memory.flaps)
     if (
         allowed < have
         and now < until

@@ -3,7 +3,7 @@
 A law is asked for as NAME, NAME:VALUE (its first parameter) or NAME:KEY=VALUE,KEY=VALUE. An entry point names
 what makes the law: a class or a function whose keyword parameters are the law's. Values are read by their
 annotations; where there is none, as a number if they look like one. Or it names a function with the signature
-of Flyball's own `decide`: (snapshot, memory) or (snapshot, memory, settings), the settings being a `Steering`.
+of `flyball.decide.cycle.decide`: (snapshot, memory) or (snapshot, memory, Steering).
 """
 
 from __future__ import annotations

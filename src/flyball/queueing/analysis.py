@@ -16,6 +16,7 @@ from flyball.queueing.chain import (
     steady_state,
 )
 from flyball.queueing.curves import Curve
+from flyball.queueing.iteration import IterationCurve
 
 EPSILON = 0.001
 """Loads are considered from EPSILON mu(1) to (1 - EPSILON) mu(N), as in the original."""
@@ -60,8 +61,15 @@ def metrics_of(replicas: Replicas, state: Steady) -> Metrics:
         prefill,
         itl,
         ttft,
-        state.wait_time + state.residence_time,
+        response_time(replicas.curve, state, itl, ttft),
     )
+
+
+def response_time(curve: Curve, state: Steady, itl: FloatArray, ttft: FloatArray) -> FloatArray:
+    """Mean seconds from arrival to the last token."""
+    if isinstance(curve, IterationCurve):
+        return ttft + curve.decodes * itl
+    return state.wait_time + state.residence_time
 
 
 def analyze(curve: Curve, queue_size: FloatArray, rate: FloatArray) -> Metrics:

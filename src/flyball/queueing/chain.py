@@ -21,6 +21,7 @@ import numpy as np
 
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
 from flyball.queueing.curves import Curve, Lines
+from flyball.queueing.iteration import IterationCurve
 from flyball.queueing.negative_binomial import log_binomial, log_cdf, top_share
 
 CLOSED_FORM_LIMIT = 0.9995
@@ -246,6 +247,8 @@ class Steady:
     below: Below
     weight_below: FloatArray
     """P(n <= N)."""
+    wait_factors: tuple[FloatArray, FloatArray] | None = None
+    """How often and how long an arrival waits, over the chain's; the figures above have them in."""
 
 
 def steady_state(replicas: Replicas, rate: FloatArray, threshold: FloatArray | None = None) -> Steady:
@@ -272,6 +275,10 @@ def steady_state(replicas: Replicas, rate: FloatArray, threshold: FloatArray | N
         throughput = np.where(unstable, replicas.service_rate, throughput)
         wait = np.where(unstable, np.inf, wait)
         residence = np.where(unstable, n / replicas.service_rate, residence)
+    factors = None
+    if isinstance(replicas.curve, IterationCurve):
+        often, long = factors = replicas.curve.wait_factors(rate, in_batch)
+        waiting, wait = waiting * often * long, wait * often * long
     return Steady(
         rate,
         in_batch,
@@ -282,6 +289,7 @@ def steady_state(replicas: Replicas, rate: FloatArray, threshold: FloatArray | N
         residence,
         below,
         np.where(unstable, 0.0, scale / weight),
+        factors,
     )
 
 

@@ -1,4 +1,4 @@
-"""Four models of the iteration: what a batch of n costs in time, and what a request sees of it.
+"""Models of the iteration: what a batch of n costs in time, and what a request sees of it.
 
 L, m = input and output tokens of a request; N = max_batch_size. Each curve gives
 
@@ -8,7 +8,7 @@ L, m = input and output tokens of a request; N = max_batch_size. Each curve give
 
 tau(n) = intercept + slope n wherever the number of prefill chunks is constant (`linear`).
 Sources: generations 1 and 2, llm-inferno optimizer v0.5 and v0.6; generation 3, queue-analysis v0.8
-(chunked prefill); the fourth is Flyball's own. Arrays are (C,) or (n, C).
+(chunked prefill). Flyball's own is in `iteration`. Arrays are (C,) or (n, C).
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class OneLine:
 
 @dataclass(frozen=True, eq=False)
 class LinearCurve:
-    """tau, prefill and itl are straight lines in n: generations 1 and 2, and the four-parameter model.
+    """tau, prefill and itl are straight lines in n: generations 1 and 2, and the chain of the
+    four-parameter model.
 
     The mean over requests of a straight line is its value at one effective occupancy n*, the one with
     tau(n*) = mean residence time.
@@ -155,41 +156,6 @@ def phase_curve(
         alpha,
         beta,
         gamma + decodes * alpha,
-    )
-
-
-def iteration_curve(
-    alpha: FloatArray,
-    beta: FloatArray,
-    kappa: FloatArray,
-    delta: FloatArray,
-    in_tokens: FloatArray,
-    out_tokens: FloatArray,
-    max_batch_size: FloatArray,
-    tokens_per_iteration: float = DEFAULT_TOKENS_PER_ITERATION,
-) -> LinearCurve:
-    """Four parameters. A request stays I = c + m - 1 iterations, c = ceil(L / tokens_per_iteration).
-
-    Over its life it adds w = beta I + delta L + kappa (KV tokens read) seconds to iterations, so an
-    iteration of n lasts alpha + n w / I. The prompt's own chunks are counted to its prefill, the context
-    L + m / 2 of a token to its decode: tau = prefill + (m - 1) itl holds exactly.
-    Ignores that a full token budget spreads prompts over more iterations.
-    """
-    chunks = np.maximum(np.ceil(in_tokens / tokens_per_iteration), 1.0)
-    decodes = np.maximum(out_tokens - 1.0, 0.0)
-    iterations = chunks + decodes
-    own_decode = beta + kappa * (in_tokens + out_tokens / 2.0)
-    own_prefill = beta * chunks + delta * in_tokens + kappa * chunks * in_tokens / 2.0
-    share = (own_prefill + decodes * own_decode) / iterations
-    return LinearCurve(
-        max_batch_size,
-        iterations * alpha,
-        iterations * share,
-        chunks * (alpha - share) + own_prefill,
-        chunks * share,
-        alpha - share + own_decode,
-        share,
-        iterations * alpha,
     )
 
 

@@ -6,6 +6,8 @@ n - N + 1 departures at mu(N): an Erlang time, mixed over the geometric tail, th
 balance of flow a token is made in a batch of k as often as an arrival finds k - 1. Since a fuller batch
 is a slower one, all that waited are later than all that did not, and a quantile falls on one side.
 Ignores that the batch changes during a request's life: the spread of a long request is overstated.
+
+Flyball's own form has laws instead (`Latencies`): theory.md, section 2.1.
 """
 
 from __future__ import annotations
@@ -17,8 +19,17 @@ from typing import Literal
 import numpy as np
 
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
-from flyball.queueing.chain import Replicas, Steady, TableStates, in_blocks, steady_state
+from flyball.queueing.chain import (
+    CLOSED_FORM_LIMIT,
+    Replicas,
+    Steady,
+    TableStates,
+    has_closed_form,
+    in_blocks,
+    steady_state,
+)
 from flyball.queueing.curves import Curve
+from flyball.queueing.iteration import IterationCurve, Seen
 from flyball.queueing.negative_binomial import log_gamma
 
 Metric = Literal["ttft", "itl", "wait", "e2e"]
@@ -108,15 +119,23 @@ class QuantileTarget:
     limit: FloatArray
 
 
-def thresholds(curve: Curve, targets: list[QuantileTarget]) -> FloatArray:
-    """(T, C): an arrival that finds at most this many is within the limit. It depends on no load."""
+def thresholds(curve: Curve, targets: list[QuantileTarget]) -> FloatArray | None:
+    """(T, C): an arrival that finds at most this many is within the limit. It depends on no load.
+
+    None where no state decides: without targets, and where latencies have laws of their own.
+    """
+    if not targets or isinstance(curve, IterationCurve):
+        return None
     return np.stack([largest_batch(curve, t.metric, t.limit) - 1.0 for t in targets])
 
 
 def exceedance(
-    replicas: Replicas, state: Steady, targets: list[QuantileTarget], threshold: FloatArray
+    replicas: Replicas, state: Steady, targets: list[QuantileTarget], threshold: FloatArray | None
 ) -> FloatArray:
     """(T, C): P(metric > limit) of the admitted, for targets whose thresholds went into the state."""
+    if threshold is None:
+        laws = Latencies(replicas, state)
+        return np.stack([laws.tail(t.metric, t.limit) for t in targets])
     n, below = replicas.curve.max_batch_size, state.below
     assert below.upto is not None
     admitted = 1.0 - state.blocking
@@ -136,6 +155,70 @@ def exceedance(
         unstable = np.isinf(state.waiting)
         result[i] = np.where(np.isinf(target.limit), 0.0, np.where(unstable, 1.0, late))
     return result
+
+
+class Latencies:
+    """Distributions of an `IterationCurve`'s latencies: a law beside those that wait for a place."""
+
+    def __init__(self, replicas: Replicas, state: Steady) -> None:
+        curve = replicas.curve
+        assert isinstance(curve, IterationCurve)
+        self.replicas, self.state = replicas, state
+        seen = Seen(curve, state.in_batch, state.residence_time)
+        prefill = seen.prefill_law()
+        itl = seen.itl_law(prefill)
+        self.laws = {"ttft": prefill, "itl": itl, "e2e": prefill.then(itl, curve.decodes)}
+        # in a batch that stays full, requests of one length all take the same time
+        slowest = np.maximum(curve.itl_at(curve.max_batch_size), seen.itl)
+        self.slowest = np.where(curve.out_cov > 0, np.inf, slowest)
+        one = np.ones_like(seen.itl)
+        often, self.long = state.wait_factors or (one, one)
+        admitted = 1.0 - state.blocking
+        self.full = state.weight_below * state.below.top_share * often / admitted
+        at_once = state.weight_below * (1.0 - state.below.top_share)
+        self.waiting = np.minimum(np.maximum(admitted - at_once, 0.0) * often / admitted, 1.0)
+        self.unstable = np.isinf(state.waiting)
+
+    def tail(self, metric: Metric, limit: FloatArray) -> FloatArray:
+        """P(metric > limit), (C,)."""
+        if metric == "itl":
+            late = np.where(limit >= self.slowest, 0.0, self.laws["itl"].tail(limit))
+        elif metric == "wait":
+            late = self._wait(limit)
+        else:
+            law = self.laws[metric]
+            late = (1.0 - self.waiting) * law.tail(limit) + self._wait(limit - law.mean)
+        if metric != "itl":
+            late = np.where(self.unstable, 1.0, late)
+        return np.where(np.isinf(limit), 0.0, late)
+
+    def _wait(self, time: FloatArray) -> FloatArray:
+        state, replicas = self.state, self.replicas
+        tail = wait_tail(
+            self.full, time / self.long, state.arrival_rate, replicas.service_rate, replicas.queue_size
+        )
+        return np.where(time < 0, self.waiting, np.minimum(tail, self.waiting))
+
+    def quantile(self, metric: Metric, q: float) -> FloatArray:
+        """The time that a share q does not exceed, (C,); inf where unstable."""
+        if metric == "itl":
+            return np.minimum(self.laws["itl"].quantile(q), self.slowest)
+        low = np.zeros_like(self.full) if metric == "wait" else self.laws[metric].least
+        queue, mu, rate = self.replicas.queue_size, self.replicas.service_rate, self.state.arrival_rate
+        bounded = np.where(np.isinf(queue), 0.0, queue)
+        longest = np.where(
+            np.isinf(queue),
+            50.0 / np.maximum(mu - rate, 1e-12 * mu),
+            (bounded + 50.0 * np.sqrt(bounded + 1.0)) / mu,
+        )
+        high = low + self.long * np.maximum(longest, 50.0 / mu)
+        if metric != "wait":
+            high = high + self.laws[metric].quantile(max(q, 0.9999))
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2.0
+            beyond = self.tail(metric, middle) > 1.0 - q
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return np.where(self.unstable, np.inf, high)
 
 
 def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Steady]:
@@ -168,6 +251,12 @@ def quantile_rows(
 ) -> FloatArray:
     """(W, C): several quantiles from one distribution."""
     result = np.empty((len(wanted), rate.size))
+    if isinstance(curve, IterationCurve):
+        closed = has_closed_form(curve) & (rate * curve.slope < CLOSED_FORM_LIMIT)
+        for lanes, part in in_blocks(curve, queue_size, closed):
+            laws = Latencies(part, steady_state(part, rate[lanes]))
+            result[:, lanes] = [laws.quantile(metric, q) for metric, q in wanted]
+        return result
     for lanes, part in in_blocks(curve, queue_size, np.zeros(rate.size, dtype=bool)):
         result[:, lanes] = _quantiles(part, rate[lanes], wanted)
     return result

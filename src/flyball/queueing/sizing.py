@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flyball.queueing.analysis import EPSILON, lowest_rate
+from flyball.queueing.analysis import EPSILON, lowest_rate, response_time
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.chain import Replicas, has_closed_form, in_blocks, steady_state
 from flyball.queueing.curves import Curve
@@ -146,7 +146,7 @@ class _Search:
         self.replicas, self.targets = replicas, targets
         self.slope = replicas.curve.slope
         self.bottom, self.top = bottom, top
-        self.threshold = thresholds(replicas.curve, targets.quantiles) if targets.quantiles else None
+        self.threshold = thresholds(replicas.curve, targets.quantiles)
 
     def ratios(self, lanes: IntArray | None, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(T, C) metric / limit, and throughput, at some of the lanes."""
@@ -158,8 +158,9 @@ class _Search:
         _, itl, ttft = replicas.curve.latencies(state.in_batch, state.residence_time, state.wait_time)
         means = [ttft / targets.ttft, itl / targets.itl]
         if np.isfinite(targets.wait).any() or np.isfinite(targets.e2e).any() or targets.quantiles:
-            means += [state.wait_time / targets.wait, (state.wait_time + state.residence_time) / targets.e2e]
-            if threshold is not None:
+            response = response_time(replicas.curve, state, itl, ttft)
+            means += [state.wait_time / targets.wait, response / targets.e2e]
+            if targets.quantiles:
                 late = exceedance(replicas, state, targets.quantiles, threshold)
                 allowed = np.stack([1.0 - t.quantile for t in targets.quantiles])
                 means += list(late / allowed)

@@ -22,6 +22,7 @@ GUARD = {
     "no_data": "what it does is not known: nothing shrinks",
     "saturation": "requests queue or are slower than promised: nothing shrinks",
     "stabilisation": "not for long enough yet",
+    "patience": "another accelerator would be better, but not for long enough yet",
     "reversal": "it grew a short while ago, and the load has not fallen since",
     "step": "no more at once",
     "blast_radius": "others change first",
@@ -88,7 +89,7 @@ def next_best(step: Step) -> str:
 
 def held(hold: Hold) -> str:
     """What a guard did not allow, and why."""
-    if hold.guard == "hand_over":
+    if hold.guard in ("hand_over", "patience"):
         return GUARD[hold.guard]
     return f"{hold.wanted} wanted, {hold.allowed} allowed: {GUARD[hold.guard]}"
 

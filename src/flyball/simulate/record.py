@@ -59,7 +59,7 @@ class Record:
         """Requests since the start."""
         self.lost = 0
         self.moments: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-        """Sums over all requests since the start: input tokens, their squares, output tokens, their squares."""
+        """Sums since the start: input tokens, their squares, output tokens, their squares."""
 
     def copy(self) -> Record:
         """Another that goes on apart from this one."""

@@ -19,9 +19,9 @@ from flyball.queueing.curves import (
     ChunkedCurve,
     Curve,
     flat_curve,
-    iteration_curve,
     phase_curve,
 )
+from flyball.queueing.iteration import iteration_curve
 from flyball.queueing.percentiles import Metric, QuantileTarget, quantile_rows
 from flyball.queueing.sizing import MEAN_METRICS, Targets
 from flyball.spec.accelerator import PowerCurve
@@ -60,6 +60,8 @@ class Pairs:
         self.rate = self._of_servers(lambda s: s.load.arrival_rate)
         self.in_tokens = self._of_servers(lambda s: s.load.in_tokens)
         self.out_tokens = self._of_servers(lambda s: s.load.out_tokens)
+        self.in_cov = self._of_servers(lambda s: s.load.in_cov)
+        self.out_cov = self._of_servers(lambda s: s.load.out_cov)
         self.min_replicas = self._of_servers(lambda s: s.min_replicas)
         self.no_load: BoolArray = (self.rate == 0) | (self.out_tokens == 0)
         self.units = self._of_profiles(lambda p: max(p.accelerator_count, 1))
@@ -137,7 +139,7 @@ class Pairs:
             return phase_curve(a, b, c, d, L, m, n)
         if form is ChunkedTiming:
             return ChunkedCurve(n, a, b, c, L, m, np.full_like(n, DEFAULT_TOKENS_PER_ITERATION))
-        return iteration_curve(a, b, c, d, L, m, n)
+        return iteration_curve(a, b, c, d, L, m, n, in_cov=self.in_cov[at], out_cov=self.out_cov[at])
 
     def by_form(self, at: IntArray) -> list[IntArray]:
         """Positions in `at`, grouped by the form of the pairs' timing."""

@@ -24,6 +24,7 @@ Guard = Literal[
     "no_data",  # demand or latency absent, stale or contradictory: nothing shrinks
     "saturation",  # requests queue or latencies pass: one more, and nothing shrinks
     "stabilisation",  # fewer were wanted only for a short time
+    "patience",  # another accelerator would be better, only for a short time so far
     "reversal",  # it grew a short while ago, and the load has not fallen since
     "step",  # at most so many at once
     "blast_radius",  # too many servers would change at once

@@ -17,6 +17,9 @@ class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Completed requests; equals the arrival rate unless overloaded. Never read by the decision."""
     arrival_cov: float = 0.0
     service_cov: float = 0.0
+    in_cov: float = 0.0
+    """Coefficient of variation of the input tokens; read in Flyball's own form of profiles only."""
+    out_cov: float = 0.0
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

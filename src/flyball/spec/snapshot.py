@@ -49,7 +49,8 @@ class Observation(msgspec.Struct, frozen=True):
     """Share of the prompt tokens found in the prefix cache."""
     ttft: dict[Quantile, Reading] = {}
     itl: dict[Quantile, Reading] = {}
-    """Of requests: each counts with the mean time between its tokens. Both empty where no request finished in the window."""
+    """Of requests: each counts with the mean time between its tokens. Both are empty where none finished in
+    the window."""
     running: Reading | None = None
     waiting: Reading | None = None
     """Requests in a batch, and waiting for a place; all replicas together."""

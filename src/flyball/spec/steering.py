@@ -24,8 +24,8 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Beside it, this share of such a jump as the load has made lately within a cold start."""
     spare: float = 0.25
     """Replicas beside what the load needs, where the fleet's settings do not ask for more."""
-    drain: Seconds = 120.0
-    """Requests that wait are to be gone after this."""
+    drain: Seconds = 300.0
+    """Requests that wait are to be gone after this. They are late already: what comes now counts more."""
     queue: float = 2.0
     """Waiting requests per ready replica from which on a server is saturated."""
     dead_band: float = 0.05

@@ -1,8 +1,8 @@
 """A fluid world behind the ports: one formula for a fleet, to test laws in thousands of worlds a minute.
 
-Each server's replicas take `max_rate` requests a second each; what arrives above that waits. Latencies are those
-of a processor-sharing queue at the present utilization, and of the wait. It has nothing of the plant's detail,
-and like it nothing of the decision's model.
+Each server's replicas take `max_rate` requests a second each; what arrives above that waits. Latencies are
+those of a processor-sharing queue at the present utilization, and of the wait. It has nothing of the plant's
+detail, and like it nothing of the decision's model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Pool:
 
 @dataclass
 class FluidWorld:
-    """The world; `step(dt)` moves it, `observe` and `act` are the ports, and it is a clock and a fleet source."""
+    """`step(dt)` moves it, `observe` and `act` are ports; it is a clock and a fleet source too."""
 
     configured: Fleet
     rate: Callable[[str, float], float]

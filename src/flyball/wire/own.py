@@ -44,6 +44,7 @@ from flyball.wire.quantities import (
     parse_throughput,
     parse_tokens,
 )
+from flyball.wire.streams import MAX_COV
 
 EVERY_MODEL = "*"
 
@@ -159,7 +160,7 @@ def _server(
     accelerators: Mapping[str, Accelerator],
     units: Mapping[tuple[str, str], int],
 ) -> Server:
-    load_keys = ("rate", "in", "out", "throughput", "arrivalCov", "serviceCov")
+    load_keys = ("rate", "in", "out", "throughput", "arrivalCov", "serviceCov", "inCov", "outCov")
     limits = ("min", "maxBatch", "queue", "keepAccelerator", "current")
     fields = Fields(value, where, path, ("name", "model", "class", *load_keys, *limits))
     model = fields.read("model", parse_name, known=models, what="profiled model")
@@ -170,6 +171,8 @@ def _server(
         throughput=fields.read("throughput", parse_rate, 0.0),
         arrival_cov=fields.read("arrivalCov", parse_number, 0.0),
         service_cov=fields.read("serviceCov", parse_number, 0.0),
+        in_cov=fields.read("inCov", parse_number, 0.0, high=MAX_COV),
+        out_cov=fields.read("outCov", parse_number, 0.0, high=MAX_COV),
     )
     if load.arrival_rate > 0 and load.out_tokens == 0:
         problem = "requests that ask for no tokens are no load"
@@ -307,6 +310,8 @@ def _server_document(server: Server) -> dict[str, object]:
             "throughput": load.throughput and format_rate(load.throughput),
             "arrivalCov": load.arrival_cov,
             "serviceCov": load.service_cov,
+            "inCov": load.in_cov,
+            "outCov": load.out_cov,
             "min": server.min_replicas,
             "maxBatch": server.max_batch_size,
             "keepAccelerator": server.keep_accelerator,
