@@ -53,7 +53,7 @@ def test_what_stays_says_what_holds_it() -> None:
         ({"metric": ""}, "more is needed at 14.2 req/s"),
         ({"metric": "", "demand": 0.0}, "more is needed"),
         ({"value": math.inf}, "its queue would grow without end at 14.2 req/s"),
-        ({"value": 0.9}, "ttft p95 900 ms is within 1 s at 14.2 req/s"),
+        ({"value": 0.9}, "ttft p95 900 ms of 1 s at 14.2 req/s leaves too little to spare"),
         ({"cause": "latency"}, "ttft p95 is 1.31 s, over 1 s at 14.2 req/s"),
         ({"statistic": "mean"}, "mean ttft 1.31 s would pass 1 s at 14.2 req/s"),
         (

@@ -66,6 +66,8 @@ def why(step: Step) -> str:
         return f"{name} {duration(step.value)} would pass {limit}{at}"
     if not math.isfinite(step.value) or step.value > step.limit:
         return f"{cause}{at}"
+    if step.cause == "demand" and _grows(step):  # as it is now: within the target, with too little to spare
+        return f"{name} {duration(step.value)} of {limit}{at} leaves too little to spare"
     reason = f"{cause}: " if step.cause not in ("demand", "steady") else ""
     return f"{reason}{name} {duration(step.value)} is within {limit}{at}"
 
