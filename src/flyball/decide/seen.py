@@ -13,6 +13,8 @@ from flyball.spec.snapshot import Observation, Quantile, Reading
 from flyball.spec.steering import Steering
 from flyball.units import RequestsPerSecond, Seconds
 
+CERTAIN = 1e-6
+"""A bucket that begins at the limit holds what is above it."""
 SILENT = 0.05
 """Requests per second: below this, a window without any latency says nothing."""
 QUANTILES: tuple[tuple[float, Quantile], ...] = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
@@ -78,7 +80,7 @@ def see(
     ready = {v.accelerator: v.ready for v in found.variants if v.ready}
     count = sum(ready.values())
     latencies = {
-        metric: {q: r for q, reading in readings.items() if (r := _fresh(reading, steering)) is not None}
+        metric: {q: r for q, r in readings.items() if _fresh(r, steering) is not None}
         for metric, readings in (("ttft", found.ttft), ("itl", found.itl))
     }
     return Seen(
@@ -120,12 +122,16 @@ def _blind(
     return ""
 
 
-def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile, float]]) -> Miss | None:
+def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile, Reading]]) -> Miss | None:
+    """A miss is one that coarse histograms cannot have made up: the bucket begins above, or the mean is."""
     misses = []
     for target in promise.targets if promise else ():
-        measured = latencies.get(target.metric, {}).get(_measured(target))
-        if measured is not None and measured > target.limit:
-            misses.append(Miss(target, measured))
+        readings = latencies.get(target.metric, {})
+        for reading in (readings.get(_measured(target)), readings.get("mean")):
+            if reading is not None:
+                certain = reading.value if reading.least is None else reading.least
+                if certain > target.limit * (1.0 - CERTAIN):
+                    misses.append(Miss(target, reading.value))
     return max(misses, key=lambda m: m.value / m.target.limit, default=None)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -173,6 +174,9 @@ class Sensor:
         readings: dict[Quantile, Reading] = {}
         for key, value in found.items():
             if value is not None and (reading := self._reading(value * bias, age)):
+                if key != "mean" and value > 0:
+                    begins = bounds[i - 1] if (i := bisect_left(bounds, value)) else 0.0
+                    reading = Reading(reading.value, age, begins / value * reading.value)
                 readings[key] = reading
         return readings
 

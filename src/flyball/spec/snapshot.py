@@ -20,6 +20,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
     value: float
     age: Seconds = 0.0
+    least: float | None = None
+    """Of a quantile from a histogram: where its bucket begins, so that it is certainly not below."""
 
 
 class Variant(msgspec.Struct, frozen=True, gc=False):
