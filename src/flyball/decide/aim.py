@@ -32,6 +32,8 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
     demand: RequestsPerSecond
     lasting: RequestsPerSecond
     """Of it without the backlog."""
+    least_demand: RequestsPerSecond
+    """The present load alone: no forecast, no reserve, no backlog."""
     in_tokens: Tokens
     out_tokens: Tokens
     in_cov: float
@@ -85,6 +87,16 @@ def plan_of(asked: Fleet) -> Planned:
     """Plan such a fleet, and say what the plan means for each server."""
     sized = candidates(asked)
     made = by_priority(asked, plan(asked, sized))
+    return planned(asked, sized, made)
+
+
+def is_short(made: Plan) -> bool:
+    """Whether somebody does not get what it needs because there are too few cards."""
+    return any(s.reason in ("short", "no_capacity") for s in made.servers)
+
+
+def planned(asked: Fleet, sized: Candidates, made: Plan) -> Planned:
+    """A plan, with what it means for each server."""
     max_rate: dict[str, dict[str, float]] = {}
     names = [a.name for a in asked.accelerators]
     for pair in np.flatnonzero(sized.excluded == 0).tolist():

@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from flyball.decide import demand as load
-from flyball.decide.aim import Aim, Planned, asked_of_plan, fingerprint, plan_of, with_latency
+from flyball.decide.aim import (
+    Aim,
+    Planned,
+    asked_of_plan,
+    fingerprint,
+    is_short,
+    plan_of,
+    with_latency,
+)
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.proposal import Proposal, propose, replicas_for
 from flyball.decide.seen import Seen, see
@@ -54,14 +62,23 @@ class _Cycle:
         self.scrape, self.memory, self.steering = snapshot.seen, memory, steering
         self.capacity = self.fleet.capacity if snapshot.seen.capacity is None else snapshot.seen.capacity
         self.unlimited = self.fleet.settings.unlimited
-        self.spare = max(steering.spare, self.fleet.settings.spare)
         self.priority = {c.name: c.priority for c in self.fleet.service_classes}
         self.types = {a.name: (a.type, a.multiplicity) for a in self.fleet.accelerators}
         self.price = {a.name: a.cost for a in self.fleet.accelerators}
         self.units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in self.fleet.profiles}
         self.seen = self._see()
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
-        self.aims = {name: self._aim(seen) for name, seen in self.seen.items()}
+        self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
+        self._trim(memory.lean)
+
+    def _trim(self, lean: bool) -> None:
+        """Provide for what is needed; or, where cards are short, for the present load without any margin."""
+        self.lean = lean
+        self.spare = 0.0 if lean else max(self.steering.spare, self.fleet.settings.spare)
+        self.aims = {
+            name: replace(aim, demand=aim.least_demand, lasting=aim.least_demand) if lean else aim
+            for name, aim in self.full.items()
+        }
 
     def run(self) -> tuple[Decision, Memory]:
         """Plan, propose, guard; then what is ordered and what is remembered."""
@@ -74,6 +91,7 @@ class _Cycle:
             servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
             plan=self.made.plan if self.made else self.memory.plan,
             planned_at=self.now if self.made else self.memory.planned_at,
+            lean=self.lean,
             data=data,
         )
         cost = sum(
@@ -144,6 +162,7 @@ class _Cycle:
         return Aim(
             demand=demand,
             lasting=lasting,
+            least_demand=min(demand, load.present(memory, seen)),
             in_tokens=in_tokens,
             out_tokens=out_tokens,
             in_cov=server.load.in_cov if memory.in_cov is None else memory.in_cov,
@@ -166,6 +185,11 @@ class _Cycle:
         )
         if not due or not self.seen:
             return None
+        self._trim(False)
+        made = plan_of(self.asked())
+        if self.unlimited or not is_short(made.plan):
+            return made
+        self._trim(True)  # margins are the first to go
         return plan_of(self.asked())
 
     def asked(self) -> Fleet:

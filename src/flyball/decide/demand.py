@@ -77,6 +77,13 @@ def to_provide(
     return max(lasting, min(backlog, MOST_BACKLOG * offered) * memory.correction), lasting
 
 
+def present(memory: ServerMemory, seen: Seen) -> RequestsPerSecond:
+    """Requests per second that come now, as the model is corrected; the last known where nothing is seen."""
+    if seen.blind or seen.offered is None or memory.history is None:
+        return memory.demand or seen.server.load.arrival_rate
+    return max(seen.offered, memory.history.level) * memory.correction
+
+
 def corrected(
     memory: ServerMemory, seen: Seen, now: Seconds, steering: Steering, lead: Seconds
 ) -> ServerMemory:

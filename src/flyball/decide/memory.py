@@ -63,6 +63,8 @@ class Memory(msgspec.Struct, frozen=True):
     servers: dict[str, ServerMemory] = {}
     plan: Plan | None = None
     planned_at: Seconds | None = None
+    lean: bool = False
+    """Whether the plan had to do without margins, because cards are short."""
     data: int = 0
     """Fingerprint of the fleet's data that the plan was made from."""
 
