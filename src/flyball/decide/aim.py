@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from flyball.decide.memory import Goal
 from flyball.decide.plan import plan
-from flyball.decide.priority import by_priority
+from flyball.decide.priority import SHORT, by_priority
 from flyball.solve.candidates import Candidates, candidates
 from flyball.spec.decision import Step
 from flyball.spec.fleet import Fleet
@@ -55,6 +55,8 @@ class Planned(msgspec.Struct, frozen=True):
     goals: dict[str, Goal | None]
     max_rate: dict[str, dict[str, RequestsPerSecond]]
     """Of one replica within the targets, by server and accelerator."""
+    lean: bool
+    """Made without margins, because cards are short."""
 
 
 def fingerprint(fleet: Fleet, capacity: Mapping[str, int]) -> int:
@@ -83,27 +85,22 @@ def asked_of_plan(
     )
 
 
-def plan_of(asked: Fleet) -> Planned:
-    """Plan such a fleet, and say what the plan means for each server."""
+def plan_of(asked: Fleet, without_margins: Fleet) -> Planned:
+    """Plan such a fleet, and say what it means for each server. Where cards are short, margins go first."""
     sized = candidates(asked)
-    made = by_priority(asked, plan(asked, sized))
-    return planned(asked, sized, made)
-
-
-def is_short(made: Plan) -> bool:
-    """Whether somebody does not get what it needs because there are too few cards."""
-    return any(s.reason in ("short", "no_capacity") for s in made.servers)
-
-
-def planned(asked: Fleet, sized: Candidates, made: Plan) -> Planned:
-    """A plan, with what it means for each server."""
+    made = plan(asked, sized)
+    lean = any(s.reason in SHORT for s in made.servers)
+    if lean:
+        asked = without_margins
+        sized = candidates(asked)
+        made = by_priority(asked, plan(asked, sized))
     max_rate: dict[str, dict[str, float]] = {}
     names = [a.name for a in asked.accelerators]
     for pair in np.flatnonzero(sized.excluded == 0).tolist():
         server = sized.pairs.servers[int(sized.pairs.server[pair])].name
         rates = max_rate.setdefault(server, {})
         rates[names[int(sized.pairs.accelerator[pair])]] = float(sized.max_rate[pair])
-    return Planned(made, asked, sized, {s.server: _goal(s) for s in made.servers}, max_rate)
+    return Planned(made, asked, sized, {s.server: _goal(s) for s in made.servers}, max_rate, lean)
 
 
 def _server(

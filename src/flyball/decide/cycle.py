@@ -18,7 +18,6 @@ from flyball.decide.aim import (
     Planned,
     asked_of_plan,
     fingerprint,
-    is_short,
     plan_of,
     with_latency,
 )
@@ -49,9 +48,12 @@ def decide(
     return _Cycle(snapshot, memory or Memory(), steering or Steering()).run()
 
 
-def fleet_now(snapshot: Snapshot, memory: Memory | None = None, steering: Steering | None = None) -> Fleet:
-    """The fleet as it would be planned now: with the loads to provide for."""
-    return _Cycle(snapshot, memory or Memory(), steering or Steering()).asked()
+def fleets_now(
+    snapshot: Snapshot, memory: Memory | None = None, steering: Steering | None = None
+) -> tuple[Fleet, Fleet]:
+    """The fleet as it would be planned now: with the loads to provide for, and without any margin."""
+    cycle = _Cycle(snapshot, memory or Memory(), steering or Steering())
+    return cycle.asked(lean=False), cycle.asked(lean=True)
 
 
 class _Cycle:
@@ -69,16 +71,20 @@ class _Cycle:
         self.seen = self._see()
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
-        self._trim(memory.lean)
+        self._use(memory.lean)
 
-    def _trim(self, lean: bool) -> None:
-        """Provide for what is needed; or, where cards are short, for the present load without any margin."""
-        self.lean = lean
-        self.spare = 0.0 if lean else max(self.steering.spare, self.fleet.settings.spare)
-        self.aims = {
-            name: replace(aim, demand=aim.least_demand, lasting=aim.least_demand) if lean else aim
+    def _use(self, lean: bool) -> None:
+        """Go on with or without margins."""
+        self.lean, self.aims, self.spare = lean, *self._margins(lean)
+
+    def _margins(self, lean: bool) -> tuple[dict[str, Aim], float]:
+        """What to provide for, and how many replicas beside; lean: for the present load alone, and none."""
+        if not lean:
+            return self.full, max(self.steering.spare, self.fleet.settings.spare)
+        return {
+            name: replace(aim, demand=aim.least_demand, lasting=aim.least_demand)
             for name, aim in self.full.items()
-        }
+        }, 0.0
 
     def run(self) -> tuple[Decision, Memory]:
         """Plan, propose, guard; then what is ordered and what is remembered."""
@@ -101,6 +107,8 @@ class _Cycle:
         )
         unseen = [s.name for s in self.fleet.servers if s.name not in self.seen]
         notes = (f"not to be seen: {', '.join(unseen)}",) if unseen else ()
+        if self.lean:
+            notes = (*notes, "cards are short: planned for the present load, without margins")
         return (
             Decision(
                 LAW, self.now, steps, cost, memory.plan, self.made is not None, (*notes, *self.scrape.notes)
@@ -185,18 +193,16 @@ class _Cycle:
         )
         if not due or not self.seen:
             return None
-        self._trim(False)
-        made = plan_of(self.asked())
-        if self.unlimited or not is_short(made.plan):
-            return made
-        self._trim(True)  # margins are the first to go
-        return plan_of(self.asked())
+        made = plan_of(self.asked(lean=False), self.asked(lean=True))
+        self._use(made.lean)
+        return made
 
-    def asked(self) -> Fleet:
+    def asked(self, lean: bool) -> Fleet:
         """The fleet with the loads to provide for, as `plan` is asked."""
+        aims, spare = self._margins(lean)
         leads = [self._lead(seen) for seen in self.seen.values()]
         cold_start = max(leads, default=0.0) - self.steering.period
-        return asked_of_plan(self.fleet, self.capacity, self.aims, max(cold_start, 0.0), self.spare)
+        return asked_of_plan(self.fleet, self.capacity, aims, max(cold_start, 0.0), spare)
 
     def _outgrown(self, name: str) -> bool:
         """Whether its goal does not do for what is to be provided now."""

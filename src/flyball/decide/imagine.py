@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flyball.decide.aim import Planned, plan_of
-from flyball.decide.cycle import fleet_now
+from flyball.decide.cycle import fleets_now
 from flyball.decide.memory import Memory
 from flyball.decide.what_if import change
 from flyball.spec.snapshot import Snapshot
@@ -21,5 +21,6 @@ class Imagined(msgspec.Struct, frozen=True):
 
 def imagine(snapshot: Snapshot, memory: Memory | None, steering: Steering, text: str) -> Imagined:
     """Plan what is seen now, as it is and with a change such as `load*2`. WhatIfError: it cannot be read."""
-    now = fleet_now(snapshot, memory, steering)
-    return Imagined(plan_of(now), plan_of(change(now, text)))
+    now = fleets_now(snapshot, memory, steering)
+    full, lean = (change(fleet, text) for fleet in now)
+    return Imagined(plan_of(*now), plan_of(full, lean))

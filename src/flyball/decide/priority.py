@@ -13,12 +13,14 @@ from flyball.decide.plan import plan
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
 
+SHORT = ("short", "no_capacity")
+"""Reasons of servers for which there are too few cards."""
 NOTE = "a priority takes what it can use before the next"
 
 
 def by_priority(fleet: Fleet, made: Plan) -> Plan:
     """The plan itself where nobody is short for the sake of those below; else priority by priority."""
-    short = [s.priority for s in made.servers if s.reason in ("short", "no_capacity")]
+    short = [s.priority for s in made.servers if s.reason in SHORT]
     first = min(short, default=0)
     if not short or first >= max(s.priority for s in made.servers):
         return made

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from flyball.decide.aim import Planned, plan_of
-from flyball.decide.cycle import fleet_now
+from flyball.decide.cycle import fleets_now
 from flyball.decide.imagine import Imagined, imagine
 from flyball.decide.memory import Memory
 from flyball.loop.record import Cycle
@@ -124,7 +124,7 @@ class Live:
         number, snapshot, memory = self._last()
         with self._planning:
             if self._planned is None or self._planned[0] != number:
-                self._planned = number, plan_of(fleet_now(snapshot, memory, self._steering()))
+                self._planned = number, plan_of(*fleets_now(snapshot, memory, self._steering()))
             return self._planned[1]
 
     def _last(self) -> tuple[int, Snapshot, Memory | None]:
