@@ -372,27 +372,30 @@ def cov_in_minutes(times: np.ndarray) -> float:
     return float(np.average([cov(np.diff(m)) for m in busy], weights=[m.size for m in busy]))
 
 
-@pytest.mark.skipif(shared_dir() is None, reason="no recorded data beside this checkout")
-@pytest.mark.parametrize("name", ["code", "conv"])
-def test_what_is_fitted_to_a_trace_is_like_it(name: str, shared: Path, compared: Counter[str]) -> None:
-    trace = read_trace(shared / "data" / "traces" / f"azure_llm_2023_{name}.csv")
-    replayed = made(trace).take(1e6)
-    assert replayed.times.tolist() == list(trace.times)
-    long = 20 * replayed.times[-1]  # so that chance in what is made matters little
-    wanted = cov_in_minutes(replayed.times)
-    seen = [replayed.in_tokens, replayed.out_tokens]
-    laws = [
-        Lengths(tokens.mean(), cov(tokens), law, high=float(tokens.max()))
-        for tokens, law in zip(seen, ("gamma", "lognormal"), strict=True)
-    ]
-    rate = replayed.times.size / replayed.times[-1]
-    found = made(Steady(rate, wanted), in_tokens=laws[0], out_tokens=laws[1]).take(long)
-    assert found.times.size / long == pytest.approx(rate, rel=0.02)
-    assert cov_in_minutes(found.times) == pytest.approx(wanted, rel=0.15)
-    compared["traces beside what is fitted to them: rate and gaps"] += 2
-    for tokens, like in zip(seen, (found.in_tokens, found.out_tokens), strict=True):
-        assert like.mean() == pytest.approx(tokens.mean(), rel=0.05)
-        # A law of two parameters: the middle of conversations' answers is the worst, a third off.
-        for quantile, tolerance in ((0.5, 0.35), (0.9, 0.25)):
-            assert np.quantile(like, quantile) == pytest.approx(np.quantile(tokens, quantile), rel=tolerance)
-        compared["traces beside what is fitted to them: tokens"] += 3
+if shared_dir() is not None:  # collected only where the data is
+
+    @pytest.mark.parametrize("name", ["code", "conv"])
+    def test_what_is_fitted_to_a_trace_is_like_it(name: str, shared: Path, compared: Counter[str]) -> None:
+        trace = read_trace(shared / "data" / "traces" / f"azure_llm_2023_{name}.csv")
+        replayed = made(trace).take(1e6)
+        assert replayed.times.tolist() == list(trace.times)
+        long = 20 * replayed.times[-1]  # so that chance in what is made matters little
+        wanted = cov_in_minutes(replayed.times)
+        seen = [replayed.in_tokens, replayed.out_tokens]
+        laws = [
+            Lengths(tokens.mean(), cov(tokens), law, high=float(tokens.max()))
+            for tokens, law in zip(seen, ("gamma", "lognormal"), strict=True)
+        ]
+        rate = replayed.times.size / replayed.times[-1]
+        found = made(Steady(rate, wanted), in_tokens=laws[0], out_tokens=laws[1]).take(long)
+        assert found.times.size / long == pytest.approx(rate, rel=0.02)
+        assert cov_in_minutes(found.times) == pytest.approx(wanted, rel=0.15)
+        compared["traces beside what is fitted to them: rate and gaps"] += 2
+        for tokens, like in zip(seen, (found.in_tokens, found.out_tokens), strict=True):
+            assert like.mean() == pytest.approx(tokens.mean(), rel=0.05)
+            # A law of two parameters: the middle of conversations' answers is the worst, a third off.
+            for quantile, tolerance in ((0.5, 0.35), (0.9, 0.25)):
+                assert np.quantile(like, quantile) == pytest.approx(
+                    np.quantile(tokens, quantile), rel=tolerance
+                )
+            compared["traces beside what is fitted to them: tokens"] += 3
