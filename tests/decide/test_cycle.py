@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from flyball.decide.cycle import decide
 from flyball.decide.imagine import imagine
 from flyball.decide.memory import Memory
+from flyball.decide.seen import see
 from flyball.spec.snapshot import Observation, Reading, Scrape, Snapshot
 from flyball.spec.steering import Steering
 from flyball.testing.fluid import FluidWorld, Pool
@@ -240,3 +241,65 @@ def test_the_fluid_world_is_what_it_says() -> None:
     world.step(10.0)
     assert world.waiting["s"] == 10.0
     assert world.cards() == {"A": 1}
+
+
+# ---- shortage, and what is read of latencies -------------------------------------------------------
+
+
+def test_where_cards_are_short_margins_go_first() -> None:
+    fleet = fleet_of([server_of("gold", "Gold"), server_of("iron", "Bronze")], {"A": 9, "B": 0})
+    takes = believed_rates(fleet)["m", "A"]
+    generous = Steering(spare=2.0)
+    run = Run(world_of(fleet, steady(3.9 * takes)), generous)
+    run.until(900.0)
+    assert run.world.takes("gold") >= 3.9 * takes
+    assert run.world.takes("iron") >= 3.9 * takes  # 4 and 4 of 9; with its margin gold alone would have 6
+    assert run.memory is not None
+    assert run.memory.lean
+    assert any("without margins" in note for note in run.decisions[-1].notes)
+    rich = replace(fleet, capacity={"A": 30, "B": 0})
+    run = Run(world_of(rich, steady(3.9 * takes)), generous)
+    run.until(900.0)
+    assert not run.decisions[-1].notes
+    assert min(run.asked["gold"][-1], run.asked["iron"][-1]) >= 6
+
+
+def test_a_backlog_is_provided_for_and_then_forgotten() -> None:
+    fleet = fleet_of([server_of("s")], {"A": 60, "B": 0})
+    takes = believed_rates(fleet)["m", "A"]
+    world = world_of(fleet, steady(3.0 * takes))
+    run = Run(world)
+    run.until(1200.0)
+    had = run.asked["s"][-1]
+    world.waiting["s"] = 400.0 * takes
+    run.until(1500.0)
+    assert had < max(run.asked["s"]) <= math.ceil(1.5 * 3.0 + 1.0)
+    run.until(4000.0)
+    assert run.asked["s"][-1] == had
+
+
+@pytest.mark.parametrize(
+    ("reading", "missed"),
+    [
+        (Reading(0.09), False),
+        (Reading(0.11), True),
+        (Reading(0.11, least=0.075), False),  # the bucket begins below the limit: it may be within
+        (Reading(0.11, least=0.1), True),
+        (Reading(0.2, age=1000.0), False),
+    ],
+)
+def test_a_miss_is_one_that_buckets_cannot_make_up(reading: Reading, missed: bool) -> None:
+    fleet = fleet_of([server_of("s")], AMPLE)
+    found = Observation("s", arrival_rate=Reading(1.0), running=Reading(1.0), itl={"p95": reading})
+    seen = see(fleet.servers[0], found, fleet.service_classes[0].models[0], Steering())
+    assert seen is not None
+    assert (seen.miss is not None) == missed
+
+
+def test_a_mean_over_the_limit_is_a_miss_whatever_the_bucket() -> None:
+    fleet = fleet_of([server_of("s")], AMPLE)
+    readings = {"p95": Reading(0.14, least=0.075), "mean": Reading(0.12)}
+    found = Observation("s", arrival_rate=Reading(1.0), running=Reading(1.0), itl=readings)  # type: ignore[arg-type]
+    seen = see(fleet.servers[0], found, fleet.service_classes[0].models[0], Steering())
+    assert seen is not None
+    assert seen.miss is not None

@@ -55,10 +55,23 @@ def test_readings_are_the_truth_of_the_window() -> None:
         for key, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
             at = int(np.searchsorted(bounds, float(np.quantile(times, share))))
             assert bounds[at - 1] <= value(readings[key]) <= bounds[at]  # type: ignore[index]
+            assert readings[key].least == pytest.approx(bounds[at - 1])  # type: ignore[index]
+        assert readings["mean"].least is None
     gauges = [s.gauges for s in plant.standing("chat") if s.gauges]
     assert value(found.running) == sum(g.running for g in gauges) > 0
     assert value(found.kv_usage) == pytest.approx(sum(g.kv_usage for g in gauges) / 3)
     assert 0.0 < value(found.kv_usage) < 1.0
+
+
+def test_the_spread_of_tokens_is_that_of_the_requests_that_finished() -> None:
+    plant, found = seen(measuring=Measuring(window=120.0))
+    done = plant.record("chat").finished
+    mine = done.finish > 180.0
+    for reading, tokens in ((found.in_cov, done.in_tokens[mine]), (found.out_cov, done.out_tokens[mine])):
+        assert value(reading) == pytest.approx(tokens.std() / tokens.mean(), rel=1e-6)
+    few, found = seen(until=20.0, rate=0.1)
+    assert few.record("chat").served < 10
+    assert found.in_cov is None
 
 
 def test_itl_is_of_requests_and_not_of_gaps() -> None:
