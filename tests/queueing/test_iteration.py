@@ -35,14 +35,14 @@ def prefills(rho: float, base: float, fit: float, count: int = 60_000) -> FloatA
     each), up to `fit` of them, first come, first served; it computes who was there when it began."""
     arrivals = np.cumsum(np.random.default_rng(1).exponential(1.0 / rho, count))
     done = np.empty(count)
-    now, head, todo = 0.0, 0, 1.0
+    now, head, work = 0.0, 0, 1.0
     while head < count:
         room, end = fit, head
         while end < count and arrivals[end] <= now and room > 1e-12:
-            part = min(todo, room)
-            room, todo = room - part, todo - part
-            if todo <= 1e-12:
-                end, todo = end + 1, 1.0
+            part = min(work, room)
+            room, work = room - part, work - part
+            if work <= 1e-12:
+                end, work = end + 1, 1.0
         now += base + (fit - room)
         done[head:end] = now
         head = end
