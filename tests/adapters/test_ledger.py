@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from flyball.decide.law import Flyball
 from flyball.loop.record import Cycle
 from flyball.loop.replay import memory_type, replayed, same
 from flyball.loop.runner import Runner
+from flyball.spec.snapshot import Scrape
 from flyball.testing.fluid import FluidWorld
 from tests.decide.worlds import fleet_of, server_of, world_of
 
@@ -99,3 +101,55 @@ def test_the_type_of_a_memory_is_read_from_the_law() -> None:
     from flyball.decide.memory import Memory
 
     assert memory_type(Flyball()) == Memory | None
+
+
+def test_after_a_cycle_that_could_not_be_kept_the_next_has_its_memory(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db", "1.0", checkpoint=50)
+    kept = ledger.record
+    lost = iter([False] * 5 + [True] + [False] * 20)
+
+    def record(cycle: Cycle, before: object, gap: bool = False) -> int:
+        if next(lost):
+            raise OSError("disk full")
+        return kept(cycle, before, gap)
+
+    ledger.record = record  # type: ignore[method-assign]
+    fleet = fleet_of([server_of("s")], {"A": 12, "B": 0})
+    world = world_of(fleet, lambda _, t: 5.0 + t / 100.0, noise=0.05)
+    runner = Runner(Flyball(), world, world, world, world, ledger, limit=None)
+    made = []
+    for _ in range(12):
+        cycle = runner.cycle()
+        assert cycle is not None
+        made.append(cycle)
+        world.step(15.0)
+    assert "disk full" in made[5].errors[0]
+    for number, cycle in ((5, made[4]), (6, made[6]), (11, made[11])):
+        first, before, _ = ledger.start_of(number)
+        cycles = [ledger.cycle(n) for n in ledger.numbers(first, number)]
+        assert same(replayed(Flyball(), before, cycles), cycle.decision)
+    assert ledger.start_of(11)[0] == 6
+
+
+def test_a_cycle_without_any_scrape_is_replayed_to_the_bit(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db", "1.0")
+    fleet = fleet_of([server_of("s")], {"A": 12, "B": 0})
+    world = world_of(fleet, lambda _, t: 5.0)
+    world.observe = lambda: Scrape(0.0)  # type: ignore[method-assign]
+    cycle = Runner(Flyball(), world, world, world, world, ledger, limit=None).cycle()
+    assert cycle is not None
+    first, before, _ = ledger.start_of(1)
+    assert first == 1
+    assert same(replayed(Flyball(), before, [ledger.cycle(1)]), cycle.decision)
+
+
+def test_what_is_damaged_is_said(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db", "1.0")
+    run(ledger, 3)
+    with sqlite3.connect(tmp_path / "l.db") as db:
+        db.execute("UPDATE cycles SET rest = x'00' WHERE id = 2")
+    with pytest.raises(LedgerError, match="damaged"):
+        ledger.cycle(2)
+    with pytest.raises(LedgerError):
+        ledger.cycle(10**20)
+    assert ledger.cycle(3).decision is not None

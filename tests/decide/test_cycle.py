@@ -14,7 +14,7 @@ from flyball.decide.cycle import decide
 from flyball.decide.imagine import imagine
 from flyball.decide.memory import Memory
 from flyball.decide.seen import see
-from flyball.spec.snapshot import Observation, Reading, Scrape, Snapshot
+from flyball.spec.snapshot import Observation, Reading, Scrape, Snapshot, Variant
 from flyball.spec.steering import Steering
 from flyball.testing.fluid import FluidWorld, Pool
 from tests.decide.worlds import Run, believed_rates, fleet_of, reversals, server_of, world_of
@@ -303,3 +303,96 @@ def test_a_mean_over_the_limit_is_a_miss_whatever_the_bucket() -> None:
     seen = see(fleet.servers[0], found, fleet.service_classes[0].models[0], Steering())
     assert seen is not None
     assert seen.miss is not None
+
+
+# ---- what lies ------------------------------------------------------------------------------------
+
+
+def running(replicas: int = 4, **capacity: int) -> tuple[Run, Snapshot]:
+    """A server that runs steadily, and what would be seen of it next."""
+    fleet = fleet_of([server_of("s")], {"A": 20, "B": 0} | capacity)
+    takes = believed_rates(fleet)["m", "A"]
+    run = Run(world_of(fleet, steady((replicas - 0.5) * takes)))
+    run.until(1200.0)
+    return run, Snapshot(fleet, run.world.observe())
+
+
+def asked_for(snapshot: Snapshot, run: Run, name: str = "s") -> int | None:
+    decision, _ = decide(snapshot, run.memory)
+    return next((sum(o.replicas for o in s.orders) for s in decision.steps if s.server == name), None)
+
+
+@pytest.mark.parametrize("capacity", [{}, {"A": 0}, {"B": 20}, {"A": 1, "B": 0}])
+def test_a_glitch_of_the_cards_takes_nothing_away(capacity: dict[str, int]) -> None:
+    run, snapshot = running()
+    had = run.asked["s"][-1]
+    assert asked_for(replace(snapshot, seen=replace(snapshot.seen, capacity=capacity)), run) == had
+
+
+def test_fewer_cards_are_believed_once_they_last() -> None:
+    run, _ = running()
+    run.world.capacity = {"A": 2, "B": 0}
+    run.until(run.world.time + 150.0)
+    assert run.world.cards()["A"] <= 2
+
+
+def test_cards_of_who_is_not_seen_or_not_known_are_not_free() -> None:
+    fleet = fleet_of([server_of("a"), server_of("b")], {"A": 8, "B": 0})
+    takes = believed_rates(fleet)["m", "A"]
+    run = Run(world_of(fleet, lambda name, t: takes * (4.5 if name == "b" else 0.5)))
+    run.until(900.0)
+    held = run.world.asked("b")
+    run.world.rate = steady(10.0 * takes)
+    run.world.step(60.0)
+    scrape = run.world.observe()
+    only_a = replace(scrape, servers=tuple(o for o in scrape.servers if o.server == "a"))
+    assert asked_for(Snapshot(fleet, only_a), run, "a") == 8 - held
+    stranger = replace(scrape.servers[1], server="stranger")
+    alone = fleet_of([server_of("a")], {"A": 8, "B": 0})
+    seen = replace(scrape, servers=(scrape.servers[0], stranger))
+    assert asked_for(Snapshot(alone, seen), Run(run.world), "a") == 8 - held
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arrival_rate": Reading(-1.0)},
+        {"arrival_rate": Reading(math.inf)},
+        {"arrival_rate": Reading(1e13)},
+        {"in_tokens": Reading(math.inf)},
+        {"out_tokens": Reading(-1.0)},
+        {"cold_start": Reading(math.inf)},
+        {"cold_start": Reading(-100.0)},
+        {"in_cov": Reading(math.inf)},
+        {"out_cov": Reading(1e100)},
+        {"waiting": Reading(math.inf)},
+        {"waiting": None},
+        {"ttft": {}},
+        {"itl": {}},
+        {"variants": (Variant("A", 1), Variant("A", 3))},
+    ],
+)
+def test_readings_that_cannot_be_shrink_nothing_and_spoil_nothing(changes: dict[str, object]) -> None:
+    run, snapshot = running()
+    had = run.asked["s"][-1]
+    seen = replace(snapshot.seen, servers=(replace(snapshot.seen.servers[0], **changes),))
+    decision, run.memory = decide(replace(snapshot, seen=seen), run.memory)
+    assert sum(o.replicas for o in decision.steps[0].orders) >= had
+    run.world.rate = steady(2.0 * run.world.takes("s"))
+    run.until(run.world.time + 600.0)
+    assert run.world.takes("s") >= run.world.rate("s", 0.0)
+
+
+def test_a_server_that_is_seen_twice_is_left_alone() -> None:
+    run, snapshot = running()
+    one = snapshot.seen.servers[0]
+    twice = (one, replace(one, variants=(Variant("A", 1),)))
+    assert asked_for(replace(snapshot, seen=replace(snapshot.seen, servers=twice)), run) is None
+
+
+def test_to_zero_only_where_it_is_allowed() -> None:
+    fleet = fleet_of([server_of("s")], {"A": 20, "B": 0})
+    for allowed, left in ((False, 1), (True, 0)):
+        run = Run(world_of(fleet, lambda _, t: 20.0 if t < 600 else 0.0), Steering(scale_to_zero=allowed))
+        run.until(4000.0)
+        assert run.asked["s"][-1] == left

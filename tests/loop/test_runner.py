@@ -56,7 +56,7 @@ class Book:
     def __init__(self) -> None:
         self.cycles: list[tuple[Cycle, Any]] = []
 
-    def record(self, cycle: Cycle, before: Any) -> int:
+    def record(self, cycle: Cycle, before: Any, gap: bool = False) -> int:
         self.cycles.append((cycle, before))
         return len(self.cycles)
 
@@ -181,3 +181,43 @@ def test_it_runs_by_its_period_or_on_demand_until_stopped(period: float) -> None
     thread.join(10.0)
     assert not thread.is_alive()
     assert len(world.orders) >= 3
+
+
+@pytest.mark.parametrize("lie", [None, "a scrape", 7, Scrape(2**70)])  # type: ignore[arg-type]
+def test_a_sensor_that_gives_something_else_shows_nothing(lie: Any) -> None:
+    world = World()
+    world.time = 60.0
+    world.observe = lambda: lie  # type: ignore[method-assign]
+    cycle = runner_of(world).cycle()
+    assert cycle is not None
+    assert cycle.snapshot.seen.servers == ()
+    assert cycle.snapshot.seen.time == 60.0
+    assert cycle.errors[0].startswith("sensor: ")
+
+
+def test_a_source_that_gives_nothing_leaves_the_fleet_as_it_was() -> None:
+    world = World()
+    runner = runner_of(world)
+    runner.cycle()
+    world.fleet = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    cycle = runner.cycle()
+    assert cycle is not None
+    assert cycle.errors == ("fleet: TypeError: gave NoneType where Fleet is expected",)
+
+
+def test_a_clock_that_fails_is_asked_only_in_need_and_then_stands_still() -> None:
+    world = World()
+    world.time = 30.0
+    runner = runner_of(world)
+    runner.cycle()
+
+    def broken() -> Any:
+        raise OSError("no time")
+
+    world.now = broken  # type: ignore[method-assign]
+    assert runner.cycle() is not None
+    world.observe = broken  # type: ignore[method-assign]
+    cycle = runner.cycle()
+    assert cycle is not None
+    assert cycle.snapshot.seen.time == 30.0
+    assert cycle.errors == ("sensor: OSError: no time", "clock: OSError: no time")

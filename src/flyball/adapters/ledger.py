@@ -58,7 +58,7 @@ class Ledger:
         except sqlite3.Error as error:
             raise LedgerError(f"{path}: cannot be used as a ledger ({error}). Name another file") from error
 
-    def record(self, cycle: Cycle, before: Any) -> int:
+    def record(self, cycle: Cycle, before: Any, gap: bool = False) -> int:
         """Keep one cycle, and every so often the memory that it was decided from; returns its number."""
         fleet = msgspec.msgpack.encode(cycle.snapshot.fleet)
         digest = zlib.crc32(fleet)
@@ -69,7 +69,7 @@ class Ledger:
         changed = sum(step.changed for step in decision.steps) if decision else 0
         with self._lock:
             self._since += 1
-            keep_memory = self._since >= self.checkpoint
+            keep_memory = gap or (self._since >= self.checkpoint and decision is not None)
             memory = zlib.compress(msgspec.msgpack.encode(before), 1) if keep_memory else None
             plan = decision.plan if decision and (keep_memory or decision.planned) else None
             self._db.execute("BEGIN")
@@ -157,12 +157,14 @@ class Ledger:
         ]
 
     def _one(self, query: str, *values: object) -> Any:
-        with self._lock:
-            return self._db.execute(query, values).fetchone()
+        return next(iter(self._all(query, *values)), None)
 
     def _all(self, query: str, *values: object) -> list[Any]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except (sqlite3.Error, OverflowError) as error:
+            raise LedgerError(f"{self.path}: cannot be read as a ledger ({error})") from error
 
     def _range(self) -> str:
         first, last = self._one("SELECT MIN(id), MAX(id) FROM cycles")
@@ -175,9 +177,16 @@ class Ledger:
 
 
 def _cycle(row: Any) -> Cycle:
+    try:
+        return _unpacked(row)
+    except (zlib.error, msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise LedgerError(f"a cycle in it is damaged, or of another version ({error})") from error
+
+
+def _unpacked(row: Any) -> Cycle:
     time, law, settings, scrape, rest, plan, fleet = row
     decision, refused, errors, seconds, has_plan = msgspec.msgpack.decode(zlib.decompress(rest))
-    if has_plan:
+    if has_plan and plan is not None:
         decision["plan"] = msgspec.msgpack.decode(zlib.decompress(plan))
     return msgspec.convert(
         {

@@ -30,10 +30,13 @@ def run(number: int, ledger: Path, *, server: str | None = None, everything: boo
         first, before, version = book.start_of(number)
         cycles = [book.cycle(n) for n in book.numbers(first, number)]
         law = law_of(cycle.law, cycle.settings)
+        made = replayed(law, before, cycles)
     except (LedgerError, LawError) as error:
         say(f"flyball: {error}")
         return WRONG
-    made = replayed(law, before, cycles)
+    except msgspec.MsgspecError as error:
+        say(f"flyball: {ledger}: cycle {number} is of another version of Flyball ({error})")
+        return WRONG
     _show(number, cycle, server, everything)
     if same(made, cycle.decision):
         print(f"Decided again from cycle {first} on ({len(cycles)} cycles): the same to the bit.")

@@ -8,6 +8,7 @@ Any guard may raise a number; all must agree before one is lowered. What is not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -23,13 +24,13 @@ from flyball.decide.aim import (
 )
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.proposal import Proposal, propose, replicas_for
-from flyball.decide.seen import Seen, see
+from flyball.decide.seen import Seen, counted, see
 from flyball.guards.cards import Growth, grant, within_radius
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
 from flyball.spec.service_class import ModelTargets
-from flyball.spec.snapshot import Snapshot
+from flyball.spec.snapshot import Observation, Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds
 
@@ -62,13 +63,13 @@ class _Cycle:
     def __init__(self, snapshot: Snapshot, memory: Memory, steering: Steering) -> None:
         self.fleet, self.now = snapshot.fleet, snapshot.seen.time
         self.scrape, self.memory, self.steering = snapshot.seen, memory, steering
-        self.capacity = self.fleet.capacity if snapshot.seen.capacity is None else snapshot.seen.capacity
         self.unlimited = self.fleet.settings.unlimited
         self.priority = {c.name: c.priority for c in self.fleet.service_classes}
         self.types = {a.name: (a.type, a.multiplicity) for a in self.fleet.accelerators}
         self.price = {a.name: a.cost for a in self.fleet.accelerators}
         self.units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in self.fleet.profiles}
         self.seen = self._see()
+        self.capacity, self.doubted = self._capacity()
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
         self._use(memory.lean)
@@ -98,9 +99,10 @@ class _Cycle:
             plan=self.made.plan if self.made else self.memory.plan,
             planned_at=self.now if self.made else self.memory.planned_at,
             lean=self.lean,
+            doubted=self.doubted,
             data=data,
         )
-        cost = sum(
+        cost = math.fsum(
             self._price_of(self.seen[s.server].server, o.accelerator) * o.replicas
             for s in steps
             for o in s.orders
@@ -134,8 +136,43 @@ class _Cycle:
             None,
         )
 
+    def _capacity(self) -> tuple[dict[str, int], dict[str, Seconds]]:
+        """Cards by type that the servers seen may have, and the types of which too few are seen.
+
+        A type that is not seen is as configured. Fewer cards than serving replicas hold is a contradiction,
+        believed once it has lasted. Cards of servers that are not seen, or not configured, are not free.
+        """
+        capacity = {**self.fleet.capacity, **(self.scrape.capacity or {})}
+        serving: dict[str, int] = {}
+        for seen in self.seen.values():
+            self._add(serving, seen.server, seen.ready)
+        low = {type_: self.memory.doubted.get(type_, self.now) for type_, n in serving.items()
+               if capacity.get(type_, 0) < n}  # fmt: skip
+        for type_, since in low.items():
+            if self.now - since < self.steering.stabilisation:
+                capacity[type_] = serving[type_]
+        others: dict[str, int] = {}
+        for server in self.fleet.servers:
+            if server.name not in self.seen and (known := self.memory.servers.get(server.name)):
+                self._add(others, server, known.holds)
+        configured = self._all()
+        for found in self.scrape.servers:
+            if found.server not in configured:
+                for what in ("ready", "pending", "draining"):
+                    self._add(others, Server(found.server, ""), counted(found, what))
+        for type_, cards in others.items():
+            capacity[type_] = max(capacity.get(type_, 0) - cards, 0)
+        return capacity, low
+
+    def _add(self, cards: dict[str, int], server: Server, replicas: Mapping[str, int]) -> None:
+        for accelerator, count in replicas.items():
+            type_, each = self._cards_of(server, accelerator)
+            cards[type_] = cards.get(type_, 0) + count * each
+
     def _see(self) -> dict[str, Seen]:
-        found = {o.server: o for o in self.scrape.servers}
+        found: dict[str, Observation | None] = {}
+        for one in self.scrape.servers:  # one that is seen twice is not known
+            found[one.server] = None if one.server in found else one
         seen = {
             s.name: see(s, found.get(s.name), self._promise(s), self.steering) for s in self.fleet.servers
         }
@@ -315,7 +352,7 @@ class _Cycle:
 
     def _cards_of(self, server: Server, accelerator: str) -> tuple[str, int]:
         type_, cards = self.types.get(accelerator, (accelerator, 1))
-        return type_, cards * self.units.get((server.model, accelerator), 1)
+        return type_, max(cards * self.units.get((server.model, accelerator), 1), 1)
 
     def _price_of(self, server: Server, accelerator: str) -> float:
         return self.price.get(accelerator, 0.0) * self.units.get((server.model, accelerator), 1)
@@ -364,8 +401,15 @@ class _Cycle:
     def _after(self, name: str, p: Proposal | None) -> ServerMemory:
         if p is None:
             return self.memory.servers.get(name, ServerMemory())
+        holds = dict(p.orders)
+        for accelerator, count in p.seen.draining.items():
+            holds[accelerator] = holds.get(accelerator, 0) + count
         memory = replace(
-            p.memory, goal=self._goal(name), rates=self._rates(name), demand=self.aims[name].demand
+            p.memory,
+            goal=self._goal(name),
+            rates=self._rates(name),
+            demand=self.aims[name].demand,
+            holds=holds,
         )
         before = sum(p.was.values())
         if p.total > before:
@@ -373,7 +417,9 @@ class _Cycle:
             quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
             flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
             aim = self.aims[name]
-            if aim.demand > aim.lasting:  # it grew for a backlog, and may shrink when that is gone
+            if (
+                aim.demand > aim.lasting and not flaps
+            ):  # it grew for a backlog, and may shrink when that is gone
                 return replace(memory, flaps=flaps)
             return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
         return replace(memory, shrank_at=self.now) if p.total < before else memory

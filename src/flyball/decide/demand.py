@@ -24,6 +24,8 @@ MOST_CROWDED, MOST_SLOW = 3.0, 1.5
 replicas may not be what helps."""
 MOST_BACKLOG = 1.5
 """Times the load: a backlog that is larger takes longer."""
+NOTHING = 1e-3
+"""Requests per second: a level below, with none arriving, is no load."""
 SLOW = 900.0
 FORGET = 1800.0
 """Time in which a correction falls to 1/e of what it was above 1."""
@@ -52,7 +54,7 @@ def request_tokens(history: History | None, seen: Seen) -> tuple[Tokens, Tokens]
 
 def smoothed(before: float | None, seen: float | None, steering: Steering) -> float | None:
     """A reading that changes slowly, followed slowly."""
-    if before is None or seen is None:
+    if before is None or seen is None or not 0.0 <= before <= 1e3:
         return before if seen is None else seen
     return before + (seen - before) * -math.expm1(-steering.period / SLOW)
 
@@ -68,6 +70,8 @@ def to_provide(
         known = memory.demand or seen.server.load.arrival_rate
         return known, known
     now = offered = seen.offered or 0.0
+    if steering.scale_to_zero and not offered and memory.history.level < NOTHING:
+        return 0.0, 0.0
     if steering.forecast:
         ahead = forecast(memory.history, (lead,), (steering.quantile,), FORECAST)
         likely = max(now, ahead.rate, ahead.expected[0], ahead.plain[0][0])

@@ -25,6 +25,8 @@ class ServerMemory(msgspec.Struct, frozen=True):
     """What is remembered of one server."""
 
     history: History | None = None
+    holds: dict[str, int] = {}
+    """Replicas by accelerator, draining ones too: their cards are not free while it is not seen."""
     demand: RequestsPerSecond = 0.0
     """Last provided for."""
     in_cov: float | None = None
@@ -63,6 +65,8 @@ class Memory(msgspec.Struct, frozen=True):
     servers: dict[str, ServerMemory] = {}
     plan: Plan | None = None
     planned_at: Seconds | None = None
+    doubted: dict[str, Seconds] = {}
+    """Types of which fewer cards are seen than serving replicas hold, and since when."""
     lean: bool = False
     """Whether the plan had to do without margins, because cards are short."""
     data: int = 0

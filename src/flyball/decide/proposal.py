@@ -55,6 +55,8 @@ class Proposal:
         self.holds.append(Hold("cards", wanted, wanted - fewer))
         if not self.orders[accelerator]:
             del self.orders[accelerator]
+        if self.before is not None and self.orders == self.was:  # a move that could not begin was none
+            self.memory, self.cause, self.risky = self.before, "steady", False
 
 
 def propose(
@@ -85,6 +87,8 @@ def propose(
         return made
     if goal is None:
         return made
+    if not goal.accelerator and not goal.short and len(was) == 1:  # nothing is needed
+        goal = made.goal = Goal(seen.main, 0, 0, 0.0)
     if not goal.accelerator:  # nothing is left for it
         if goal.short and urgent:
             made.orders, made.cause = {}, "capacity"

@@ -5,6 +5,8 @@ Absent, stale and contradictory readings are states of their own: they never shr
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from flyball.spec.server import Server
@@ -15,6 +17,8 @@ from flyball.units import RequestsPerSecond, Seconds
 
 CERTAIN = 1e-6
 """A bucket that begins at the limit holds what is above it."""
+MOST, MOST_COV, LONGEST_START = 1e9, 30.0, 86_400.0
+"""Readings above are nothing that can be; nor are those below zero."""
 SILENT = 0.05
 """Requests per second: below this, a window without any latency says nothing."""
 QUANTILES: tuple[tuple[float, Quantile], ...] = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
@@ -77,7 +81,7 @@ def see(
         return None
     offered = _fresh(found.arrival_rate, steering)
     waiting, running = _fresh(found.waiting, steering), _fresh(found.running, steering)
-    ready = {v.accelerator: v.ready for v in found.variants if v.ready}
+    ready = counted(found, "ready")
     count = sum(ready.values())
     latencies = {
         metric: {q: r for q, r in readings.items() if _fresh(r, steering) is not None}
@@ -86,39 +90,57 @@ def see(
     return Seen(
         server,
         ready,
-        {v.accelerator: v.pending for v in found.variants if v.pending},
-        {v.accelerator: v.draining for v in found.variants if v.draining},
+        counted(found, "pending"),
+        counted(found, "draining"),
         offered,
         _fresh(found.in_tokens, steering),
         _fresh(found.out_tokens, steering),
-        _fresh(found.in_cov, steering),
-        _fresh(found.out_cov, steering),
+        _fresh(found.in_cov, steering, MOST_COV),
+        _fresh(found.out_cov, steering, MOST_COV),
         waiting or 0.0,
-        _fresh(found.cold_start, None),
-        _blind(offered, running, waiting, bool(latencies["ttft"] or latencies["itl"]), count),
+        _fresh(found.cold_start, None, LONGEST_START),
+        _blind(offered, running, waiting, _missing(promise, latencies), count),
         (waiting or 0.0) > steering.queue * max(count, 1),
         _worst_miss(promise, latencies),
     )
 
 
-def _fresh(reading: Reading | None, steering: Steering | None) -> float | None:
-    if reading is None or (steering is not None and reading.age > steering.stale):
+def counted(found: Observation, what: Literal["ready", "pending", "draining"]) -> dict[str, int]:
+    """Replicas by accelerator; one that is listed twice counts twice."""
+    counts: dict[str, int] = {}
+    for variant in found.variants:
+        counts[variant.accelerator] = counts.get(variant.accelerator, 0) + max(getattr(variant, what), 0)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _fresh(reading: Reading | None, steering: Steering | None, most: float = MOST) -> float | None:
+    """The value; None where it is absent, stale, or nothing that can be."""
+    if reading is None or not 0.0 <= reading.value <= most:
+        return None
+    if steering is not None and not reading.age <= steering.stale:
         return None
     return reading.value
 
 
+def _missing(promise: ModelTargets | None, latencies: dict[str, dict[Quantile, Reading]]) -> str:
+    """A metric that is promised and not measured, of those that are measured at all."""
+    promised: list[str] = [t.metric for t in promise.targets] if promise else []
+    measured = [metric for metric in promised if metric in latencies] or list(latencies)
+    return next((metric for metric in measured if not latencies[metric]), "")
+
+
 def _blind(
-    offered: float | None, running: float | None, waiting: float | None, latencies: bool, ready: int
+    offered: float | None, running: float | None, waiting: float | None, missing: str, ready: int
 ) -> str:
     if offered is None:
         return "demand is not known"
-    if running is None and waiting is None:
+    if waiting is None:
         return "the queue is not known"
-    busy = (running or 0.0) + (waiting or 0.0)
+    busy = (running or 0.0) + waiting
     if offered == 0 and busy > 0:
         return "no requests arrive, yet some are there"
-    if offered > SILENT and ready and not latencies:
-        return "latencies are not known"
+    if offered > SILENT and ready and missing:
+        return f"{missing} is not known"
     return ""
 
 

@@ -33,6 +33,7 @@ class Cycle(msgspec.Struct, frozen=True):
 class Recorder(Protocol):
     """Keeps cycles."""
 
-    def record(self, cycle: Cycle, before: Any) -> int:
-        """Keep one, and the memory that it was decided from; returns its number."""
+    def record(self, cycle: Cycle, before: Any, gap: bool = False) -> int:
+        """Keep one, and the memory that it was decided from; returns its number. `gap`: the one before is
+        missing."""
         ...

@@ -6,6 +6,7 @@ loop: without a scrape nothing is known, and what is not known changes nothing.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,11 @@ class Runner:
         self._source, self._sensor, self._actuator, self._clock = source, sensor, actuator, clock
         self._recorder, self._wall = recorder, wall
         self._fleet: Fleet | None = None
-        self._parts = {name: Part[Any](name, limit) for name in ("fleet", "sensor", "actuator", "ledger")}
+        self._time: Seconds = 0.0
+        self._gap = False
+        self._parts = {
+            name: Part[Any](name, limit) for name in ("fleet", "sensor", "clock", "actuator", "ledger")
+        }
         self._wake = threading.Event()
         self._turn = threading.Lock()
         self.last: tuple[int, Cycle] | None = None
@@ -58,13 +63,17 @@ class Runner:
 
     def _cycle(self) -> Cycle | None:
         errors: list[str] = []
-        self._fleet = self._part("fleet", self._source.fleet, self._fleet, errors)
+        self._fleet = self._part(
+            "fleet", lambda: _read_again(self._source.fleet(), Fleet), self._fleet, errors
+        )
         if self._fleet is None:
             return None
-        blank = Scrape(self._clock.now(), notes=tuple(errors))
-        seen = self._part("sensor", self._sensor.observe, blank, errors)
-        # Decided from as the ledger will give it back: a whole number becomes a float now, and not then.
-        snapshot = msgspec.msgpack.decode(msgspec.msgpack.encode(Snapshot(self._fleet, seen)), type=Snapshot)
+        seen = self._part("sensor", lambda: _read_again(self._sensor.observe(), Scrape), None, errors)
+        if seen is None or not math.isfinite(seen.time):
+            self._time = self._part("clock", self._clock.now, self._time, errors)
+            seen = Scrape(self._time, notes=tuple(errors))
+        self._time = seen.time
+        snapshot = Snapshot(self._fleet, seen)
         before, decision, refused = self.memory, None, ()
         began = time.perf_counter()
         try:
@@ -87,7 +96,9 @@ class Runner:
         number = 0
         if self._recorder is not None:
             recorder = self._recorder
-            number = self._part("ledger", lambda: recorder.record(made, before), 0, errors)
+            gap = self._gap
+            number = self._part("ledger", lambda: recorder.record(made, before, gap), 0, errors)
+            self._gap = not number
             made = msgspec.structs.replace(made, errors=tuple(errors))
         self.last = number, made
         return made
@@ -119,3 +130,10 @@ class Runner:
             self.cycle()
             now = time.monotonic()
             due = max(due + period, now) if period > 0 else now
+
+
+def _read_again(value: Any, kind: type[Any]) -> Any:
+    """A value as the ledger will give it back: a whole number is a float then. TypeError: of another kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"gave {type(value).__name__} where {kind.__name__} is expected")
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=kind)
