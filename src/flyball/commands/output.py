@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flyball.report.sentences import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 STANDARD_OUTPUT = Path("-")
+WIDTH = 160
+"""Of tables that do not go to a terminal."""
 
 
 def say(text: str) -> None:
@@ -103,3 +110,31 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+class _Out(io.StringIO):
+    """Collects text for an output of a certain encoding, which tells Rich which frames it may draw."""
+
+    encoding = "utf-8"
+
+
+def console_of(to_file: bool) -> Console:
+    """A console for tables, which collects them for standard output or for a file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Literally(Console):
+        """Shows names as they are: no markup in them, no emoji codes, no control characters."""
+
+        def render_str(self, text: str, **options: object) -> Text:
+            style = options.get("style")
+            return Text(printable(text), style=style if isinstance(style, str) else "")
+
+    out = sys.stdout
+    terminal = not to_file and out is not None and out.isatty()
+    file = _Out()
+    if not to_file and out is not None:
+        file.encoding = out.encoding or "utf-8"
+    return Literally(
+        file=file, force_terminal=terminal, width=None if terminal else WIDTH, markup=False, highlight=False
+    )

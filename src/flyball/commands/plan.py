@@ -6,7 +6,6 @@ import difflib
 import io
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flyball.commands.output import STANDARD_OUTPUT, put, say, waiting, write_whole
+from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting, write_whole
 from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName
 from flyball.spec.plan import Plan, ServerPlan
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 DONE, WRONG, PARTLY, UNWRITTEN = 0, 2, 3, 4
 IN_TOKENS, OUT_TOKENS = "1000", "300"
-WIDTH = 160
-"""Of tables that do not go to a terminal."""
 NARROW = 130
 """Terminals below this have a list instead of the table of servers."""
 
@@ -272,37 +269,10 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class _Out(io.StringIO):
-    """Collects text for an output of a certain encoding, which tells Rich which frames it may draw."""
-
-    encoding = "utf-8"
-
-
-def _console(to_file: bool) -> Console:
-    from rich.console import Console
-    from rich.text import Text
-
-    class Literally(Console):
-        """Shows names as they are: no markup in them, no emoji codes, no control characters."""
-
-        def render_str(self, text: str, **options: object) -> Text:
-            style = options.get("style")
-            return Text(printable(text), style=style if isinstance(style, str) else "")
-
-    out = sys.stdout
-    terminal = not to_file and out is not None and out.isatty()
-    file = _Out()
-    if not to_file and out is not None:
-        file.encoding = out.encoding or "utf-8"
-    return Literally(
-        file=file, force_terminal=terminal, width=None if terminal else WIDTH, markup=False, highlight=False
-    )
-
-
 def _terminal(request: Request, made: Made, to_file: bool) -> str:
     from flyball.report import sentences, tables
 
-    console = _console(to_file)
+    console = console_of(to_file)
     found = next((s for s in made.plan.servers if s.server == request.explain), None)
     if found is None:
         _print_plan(console, made)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flyball.commands.output import STANDARD_OUTPUT, put, say, write_whole
+from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, write_whole
 from flyball.spec.scenario import Scenario
 from flyball.units import SECONDS_PER_HOUR
 from flyball.wire.errors import WireError
@@ -225,9 +225,7 @@ def _text(
         return msgspec.json.format(document, indent=4).decode() + "\n"
     import io
 
-    from flyball.commands.plan import _console
-
-    console = _console(to_file)
+    console = console_of(to_file)
     counted = scenario.duration - scenario.score_from
     seeds = max(len(row.seeds) for row in made)
     console.print(

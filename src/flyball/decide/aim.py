@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from flyball.decide.explain import FIELD
 from flyball.decide.memory import Goal
 from flyball.decide.plan import plan
 from flyball.decide.priority import SHORT, by_priority
@@ -23,7 +24,6 @@ from flyball.units import RequestsPerSecond, Seconds, Tokens
 
 BEST_EFFORT = "PriorityExhaustive"
 """A running fleet uses what is left, where its settings do not say how."""
-FIELD = {"ttft": "ttft", "itl": "itl", "wait": "wait_time", "e2e": "response_time"}
 
 
 class Aim(msgspec.Struct, frozen=True, gc=False):

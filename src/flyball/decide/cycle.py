@@ -29,7 +29,7 @@ from flyball.guards.cards import Growth, grant, within_radius
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
-from flyball.spec.service_class import ModelTargets
+from flyball.spec.service_class import promise_of
 from flyball.spec.snapshot import Observation, Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds
@@ -93,10 +93,12 @@ class _Cycle:
         self.changed = data != self.memory.data and self.memory.planned_at is not None
         self.made = self._plan(data)
         proposals = self._guarded()
+        plan = self.made.plan if self.made else self.memory.plan
+        self.told = {s.server: s for s in plan.servers} if plan else {}
         steps = tuple(self._step(p) for _, p in sorted(proposals.items()))
         memory = Memory(
             servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
-            plan=self.made.plan if self.made else self.memory.plan,
+            plan=plan,
             planned_at=self.now if self.made else self.memory.planned_at,
             lean=self.lean,
             doubted=self.doubted,
@@ -112,9 +114,7 @@ class _Cycle:
         if self.lean:
             notes = (*notes, "cards are short: planned for the present load, without margins")
         return (
-            Decision(
-                LAW, self.now, steps, cost, memory.plan, self.made is not None, (*notes, *self.scrape.notes)
-            ),
+            Decision(LAW, self.now, steps, cost, plan, self.made is not None, (*notes, *self.scrape.notes)),
             memory,
         )
 
@@ -122,19 +122,6 @@ class _Cycle:
 
     def _all(self) -> set[str]:
         return {s.name for s in self.fleet.servers}
-
-    def _promise(self, server: Server) -> ModelTargets | None:
-        return next(
-            (
-                m
-                for wanted in (server.model, "*")
-                for c in self.fleet.service_classes
-                if c.name == server.service_class
-                for m in c.models
-                if m.model == wanted
-            ),
-            None,
-        )
 
     def _capacity(self) -> tuple[dict[str, int], dict[str, Seconds]]:
         """Cards by type that the servers seen may have, and the types of which too few are seen.
@@ -173,10 +160,14 @@ class _Cycle:
         found: dict[str, Observation | None] = {}
         for one in self.scrape.servers:  # one that is seen twice is not known
             found[one.server] = None if one.server in found else one
-        seen = {
-            s.name: see(s, found.get(s.name), self._promise(s), self.steering) for s in self.fleet.servers
-        }
-        return {name: one for name, one in seen.items() if one is not None}
+        classes = self.fleet.service_classes
+        seen: dict[str, Seen] = {}
+        for server in self.fleet.servers:
+            promise = promise_of(classes, server.service_class, server.model)
+            known = see(server, found.get(server.name), promise, self.steering)
+            if known is not None:
+                seen[server.name] = known
+        return seen
 
     def _observed(self, seen: Seen) -> ServerMemory:
         """The server's memory with this cycle's readings."""
@@ -313,13 +304,12 @@ class _Cycle:
 
     def _free(self) -> dict[str, int]:
         """Cards that nobody has asked for, by type; below zero where there are too few."""
-        free = dict(self.capacity)
+        held: dict[str, int] = {}
         for seen in self.seen.values():
-            for held in (seen.ready, seen.pending, seen.draining):
-                for accelerator, count in held.items():
-                    type_, cards = self._cards_of(seen.server, accelerator)
-                    free[type_] = free.get(type_, 0) - count * cards
-        return free
+            for replicas in (seen.ready, seen.pending, seen.draining):
+                self._add(held, seen.server, replicas)
+        types = {**self.capacity, **held}
+        return {type_: self.capacity.get(type_, 0) - held.get(type_, 0) for type_ in types}
 
     def _rooms(self) -> dict[str, int]:
         """How many more replicas each server could have where it is."""
@@ -364,8 +354,7 @@ class _Cycle:
 
     def _step(self, p: Proposal) -> Step:
         name = p.seen.server.name
-        plan = self.made.plan if self.made else self.memory.plan
-        told = next((s for s in plan.servers if s.server == name), None) if plan else None
+        told = self.told.get(name)
         goal = p.goal.accelerator if p.goal else ""
         batch = p.goal.max_batch_size if p.goal else 0
         step = Step(
@@ -417,9 +406,8 @@ class _Cycle:
             quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
             flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
             aim = self.aims[name]
-            if (
-                aim.demand > aim.lasting and not flaps
-            ):  # it grew for a backlog, and may shrink when that is gone
+            for_backlog = aim.demand > aim.lasting
+            if for_backlog and not flaps:  # it may shrink when that is gone
                 return replace(memory, flaps=flaps)
             return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
         return replace(memory, shrank_at=self.now) if p.total < before else memory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flyball.forecast.history import History
-from flyball.spec.plan import Plan, ServerPlan
+from flyball.spec.plan import Plan
 from flyball.units import RequestsPerSecond, Seconds
 
 
@@ -71,7 +71,3 @@ class Memory(msgspec.Struct, frozen=True):
     """Whether the plan had to do without margins, because cards are short."""
     data: int = 0
     """Fingerprint of the fleet's data that the plan was made from."""
-
-    def of_plan(self, name: str) -> ServerPlan | None:
-        """What the last plan says of a server."""
-        return next((s for s in self.plan.servers if s.server == name), None) if self.plan else None

@@ -13,11 +13,10 @@ from flyball.decide.memory import Goal, ServerMemory
 from flyball.decide.seen import Seen
 from flyball.guards import numbers
 from flyball.guards.hand_over import still_needed
+from flyball.solve.candidates import CEIL_SLACK
 from flyball.spec.decision import Cause, Hold
 from flyball.spec.steering import Steering
 from flyball.units import SECONDS_PER_HOUR, RequestsPerSecond, Seconds
-
-CEIL_SLACK = 1e-9
 
 
 @dataclass

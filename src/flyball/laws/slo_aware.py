@@ -29,6 +29,7 @@ from flyball.laws.pool import Bounds, Pool, decision, known, pools, step
 from flyball.spec.decision import Decision, Hold
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
+from flyball.spec.service_class import promise_of
 from flyball.spec.snapshot import Snapshot
 from flyball.units import Seconds
 
@@ -113,13 +114,10 @@ def wished(signal: float, provisioned: int, ready: int, up: float, down: float) 
 
 def limits_of(fleet: Fleet, server: Server) -> dict[str, Seconds]:
     """What the server's class promises for its model: limits of ttft and itl."""
-    for service_class in fleet.service_classes:
-        if service_class.name == server.service_class:
-            named = [m for m in service_class.models if m.model == server.model]
-            promised = named or [m for m in service_class.models if m.model == "*"]
-            targets = [t for m in promised for t in m.targets if t.metric in ("ttft", "itl") and t.limit > 0]
-            return {t.metric: min(o.limit for o in targets if o.metric == t.metric) for t in targets}
-    return {}
+    promise = promise_of(fleet.service_classes, server.service_class, server.model)
+    promised = promise.targets if promise else ()
+    targets = [t for t in promised if t.metric in ("ttft", "itl") and t.limit > 0]
+    return {t.metric: min(o.limit for o in targets if o.metric == t.metric) for t in targets}
 
 
 def _signal(pool: Pool, limits: dict[str, Seconds]) -> float | None:

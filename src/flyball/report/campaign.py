@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
+from flyball.spec.service_class import promise_of
 from flyball.units import Seconds
 
 FloatArray = NDArray[np.float64]
@@ -125,11 +126,10 @@ def groups(fleet: Fleet) -> list[Group]:
 
 
 def _limits(fleet: Fleet, server: Server) -> tuple[float, float]:
-    models = next((c.models for c in fleet.service_classes if c.name == server.service_class), ())
-    promised = [m for m in models if m.model == server.model] or [m for m in models if m.model == "*"]
+    promise = promise_of(fleet.service_classes, server.service_class, server.model)
+    targets = promise.targets if promise else ()
     ttft, itl = (
-        min((t.limit for m in promised for t in m.targets if t.metric == metric), default=math.inf)
-        for metric in ("ttft", "itl")
+        min((t.limit for t in targets if t.metric == metric), default=math.inf) for metric in ("ttft", "itl")
     )
     return ttft, itl
 

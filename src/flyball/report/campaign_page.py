@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import resources
 
-import jinja2
 import numpy as np
 
 from flyball.report.campaign import RUN_FIGURES, Figures, Group, Row, Trail
 from flyball.report.campaign_tables import latencies, number, plain, share
+from flyball.report.html import inside, templates
 from flyball.spec.scenario import Scenario
 from flyball.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
@@ -22,17 +21,11 @@ def campaign_page(
     scenario: Scenario, groups: Sequence[Group], rows: Sequence[Row], runs: Sequence[Figures], lead: str = ""
 ) -> str:
     """The whole page; curves are those of the runs that have their trails."""
-    static = resources.files("flyball.report") / "static"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("flyball.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("flyball.report")
     environment.policies["json.dumps_kwargs"] = {}  # keys stay in order
     environment.filters.update(share=share, number=number)
     return environment.get_template("campaign.html").render(
+        **inside(),
         title=f"Flyball simulation: {scenario.name}",
         about=scenario.about,
         lead=lead,
@@ -40,10 +33,6 @@ def campaign_page(
         groups=groups,
         latencies=latencies,
         data=plain({"scatter": _scatter(runs, rows), "servers": _servers(runs, rows)}),
-        uplot_js=(static / "uPlot.iife.min.js").read_text("utf-8"),
-        uplot_css=(static / "uPlot.min.css").read_text("utf-8"),
-        plots_js=(static / "plots.js").read_text("utf-8"),
-        style=(static / "report.css").read_text("utf-8"),
         explained=RUN_FIGURES,
     )
 

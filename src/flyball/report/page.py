@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
-import jinja2
 import msgspec
 
 from flyball.report import sentences
 from flyball.report.curves import ServerCurves, server_curves, with_curves
+from flyball.report.html import inside, templates
 from flyball.report.sentences import REASON, cost_of, parts_of, watts_of
 from flyball.solve.candidates import Candidates
 from flyball.spec.fleet import Fleet
@@ -23,20 +21,14 @@ def page(
     title: str, fleet: Fleet, plan: Plan, sized: Candidates, before: Plan | None = None, lead: str = ""
 ) -> str:
     """The whole page. `before` is a plan to show the change from; `lead` a paragraph above everything."""
-    static = resources.files("flyball.report") / "static"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("flyball.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("flyball.report")
     environment.filters.update(
         duration=sentences.duration, money=sentences.money, monthly=sentences.monthly, what=sentences.what
     )
     first = "wait" if fleet.generation == "G1" else "ttft"
     rows = _rows(plan)
     return environment.get_template("report.html").render(
+        **inside(),
         title=title,
         lead=lead,
         summary=sentences.summary(plan),
@@ -56,10 +48,6 @@ def page(
                 }
             ).decode()
         ),
-        uplot_js=(static / "uPlot.iife.min.js").read_text("utf-8"),
-        uplot_css=(static / "uPlot.min.css").read_text("utf-8"),
-        plots_js=(static / "plots.js").read_text("utf-8"),
-        style=(static / "report.css").read_text("utf-8"),
     )
 
 

@@ -10,7 +10,7 @@ from flyball.report import moves
 from flyball.spec.decision import Hold, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
-from flyball.spec.service_class import MEAN, Target
+from flyball.spec.service_class import MEAN, Target, promise_of
 from flyball.spec.snapshot import Observation, Variant
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds, Watts
 
@@ -193,12 +193,8 @@ def _latencies(
 
 def targets_of(fleet: Fleet, server: Server) -> tuple[Target, ...]:
     """What its class promises for its model."""
-    promises = [m for c in fleet.service_classes if c.name == server.service_class for m in c.models]
-    for wanted in (server.model, "*"):
-        for promise in promises:
-            if promise.model == wanted:
-                return promise.targets
-    return ()
+    promise = promise_of(fleet.service_classes, server.service_class, server.model)
+    return promise.targets if promise else ()
 
 
 def _latency(target: Target, found: Observation | None) -> Latency:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import jinja2
 
 from flyball.report import moves, sentences
+from flyball.report.html import templates
 from flyball.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, Seconds
 
 STATES = {
@@ -26,13 +27,7 @@ _DAY = 24 * SECONDS_PER_HOUR
 
 def environment(replay: Callable[[int], str]) -> jinja2.Environment:
     """Templates that escape everything. `replay` is the command that decides a cycle again."""
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("flyball.server", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates("flyball.server")
     made.filters.update(
         clock=clock,
         duration=sentences.duration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -42,3 +43,9 @@ class ServiceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     priority: int = 100
     models: tuple[ModelTargets, ...] = ()
+
+
+def promise_of(classes: Iterable[ServiceClass], service_class: str, model: str) -> ModelTargets | None:
+    """What a class promises for a model, by its name, else by `*`; None: nothing, or no such class."""
+    promises = [m for c in classes if c.name == service_class for m in c.models]
+    return next((m for wanted in (model, "*") for m in promises if m.model == wanted), None)
