@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What `make run` shows: a governed fleet under load, as a page on this machine.
-RUN     ?= serve day --speed 120 --ledger build/ledger.sqlite
+RUN     ?= live day --speed 120 --ledger build/ledger.sqlite
 # More for pytest (`make test ARGS="-k queue"`) or for the pins (`make lock ARGS=--upgrade`).
 ARGS    ?=
 

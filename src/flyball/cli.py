@@ -256,7 +256,7 @@ def simulate(
 
 
 @app.command(help_epilogue=SERVED)
-def serve(
+def live(
     scenario: str = "day",
     /,
     *,
@@ -269,9 +269,9 @@ def serve(
 
     Examples:
 
-    `flyball serve`
+    `flyball live`
 
-    `flyball serve outage --speed 10 --ledger build/ledger.sqlite`
+    `flyball live outage --speed 10 --ledger build/ledger.sqlite`
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def serve(
     ledger
         Keep every cycle in this file, for `flyball replay`; left out, in one that is gone at the end.
     """
-    from flyball.commands.serve import Request, run
+    from flyball.commands.live import Request, run
 
     return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger))
 
@@ -313,7 +313,7 @@ def replay(
     number
         The cycle's number in the ledger; the page of a server shows it beside each decision.
     ledger
-        The file that `flyball serve --ledger` keeps.
+        The file that `flyball live --ledger` keeps.
     server
         Tell about this server only, also if nothing changed for it.
     all

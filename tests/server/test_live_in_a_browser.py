@@ -13,7 +13,7 @@ import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from flyball.adapters.ledger import Ledger
-from flyball.commands.serve import begin, listening, live_of, scenario_of
+from flyball.commands.live import begin, listening, live_of, scenario_of
 from flyball.server.live import Live
 from flyball.server.routes import app_of
 from tests.server.conftest import CHROMIUM

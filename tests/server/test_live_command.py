@@ -1,4 +1,4 @@
-"""`flyball serve` as a process: it says where the page is, and ends when it is told to."""
+"""`flyball live` as a process: it says where the page is, and ends when it is told to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flyball.commands.serve import listening
+from flyball.commands.live import listening
 
 LONG = 60.0
 
@@ -22,7 +22,7 @@ LONG = 60.0
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves, and the address that it says."""
-    command = [sys.executable, "-m", "flyball", "serve", *arguments]
+    command = [sys.executable, "-m", "flyball", "live", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_said(arguments: list[str], words: str, capsys: pytest.
     from flyball.cli import main
 
     with pytest.raises(SystemExit) as ended:
-        main(["serve", *arguments])
+        main(["live", *arguments])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`flyball serve`: a simulated fleet under load, governed by the loop, with a page to watch it."""
+"""`flyball live`: a simulated fleet under load, governed by the loop, with a page to watch it."""
 
 from __future__ import annotations
 
