@@ -76,7 +76,7 @@ def test_a_law_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_fleet_that_is_served_is_replayed(tmp_path: Path) -> None:
     ((served, replayed),) = re.findall(
-        r"```shell-session\n\$ flyball (serve [^\n]*)\n.*?\$ flyball (replay [^\n]*)\n", README, re.DOTALL
+        r"```shell-session\n\$ flyball (live [^\n]*)\n.*?\$ flyball (replay [^\n]*)\n", README, re.DOTALL
     )
     served, replayed = (text.replace("build/", f"{tmp_path}/") for text in (served, replayed))
     process = subprocess.Popen(
