@@ -1,16 +1,12 @@
-"""Inferno's documents to a fleet, for its three generations.
-
-The generation is that of the model data: flat alpha and beta (G1), decodeParms and prefillParms (G2),
-perfParms (G3). Where no model says it, slo-ttw or avgLength means G1 and all else G3. What two readers
-could take differently is refused: parts of two generations, one name with two meanings.
+"""Inferno's documents and systems to a fleet, for its three generations.
 
 Defaults are Go's zero values but for these: multiplicity 1, accCount 1, class Free, priority 100.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar, get_args
+from collections.abc import Mapping
+from typing import get_args
 
 import msgspec
 
@@ -24,7 +20,6 @@ from flyball.wire.inferno_sections import Section, sections_of_documents, sectio
 from flyball.wire.inferno_shapes import (
     AcceleratorShape,
     AllocationShape,
-    CapacityShape,
     ClassShape,
     DecodeShape,
     LoadShape,
@@ -36,8 +31,18 @@ from flyball.wire.inferno_shapes import (
     ServerShape,
     TargetShape,
 )
-
-T = TypeVar("T")
+from flyball.wire.inferno_system import (
+    ABSENT,
+    MARKS,
+    NEWEST,
+    NOWHERE,
+    Sections,
+    System,
+    entries,
+    marks,
+    system_of,
+    unique,
+)
 
 DEFAULT_CLASS = "Free"
 LAST_PRIORITY = 100
@@ -48,12 +53,11 @@ CAPACITY_NOTE = "no capacity was given: taken as unlimited"
 
 NO_LOAD = Load()
 _POLICIES: tuple[SaturationPolicy, ...] = get_args(SaturationPolicy)
-_MARKS = {"G1": "alpha, beta", "G2": "decodeParms, prefillParms", "G3": "perfParms"}
 
 
 def fleet_from_system(doc: object, where: str) -> Fleet:
     """Read one system document, with or without its outer `system`; `{}` is an empty fleet. Or WireError."""
-    return _fleet(sections_of_system(doc, where))
+    return _checked(sections_of_system(doc, where))
 
 
 def fleet_from_documents(docs: Mapping[str, object]) -> Fleet:
@@ -63,7 +67,7 @@ def fleet_from_documents(docs: Mapping[str, object]) -> Fleet:
     unlimited, and the settings say so: what is not known must not mean none.
     """
     sections, is_system = sections_of_documents(docs)
-    fleet = _fleet(sections)
+    fleet = _checked(sections)
     if "count" in sections or is_system:
         return fleet
     note = "; ".join(filter(None, (fleet.settings.note, CAPACITY_NOTE)))
@@ -71,90 +75,56 @@ def fleet_from_documents(docs: Mapping[str, object]) -> Fleet:
     return msgspec.structs.replace(fleet, settings=settings)
 
 
-def _fleet(sections: Mapping[str, Section]) -> Fleet:
-    absent = Section()
-    models = sections.get("models", absent)
-    classes = sections.get("serviceclasses", absent)
-    servers = sections.get("servers", absent)
-    accelerators = sections.get("accelerators", absent)
-    count = sections.get("count", absent)
-    profile_shapes = models.rows(ProfileShape)
-    class_shapes = classes.rows(ClassShape)
-    server_shapes = servers.rows(ServerShape)
-    generation = _generation(models, profile_shapes) or _generation_without_models(
-        class_shapes, server_shapes
-    )
-    _check_parameters(models, profile_shapes, generation)
+def system_from(doc: object, where: str) -> tuple[System, Fleet]:
+    """Read one system document as it is, and as a fleet. Or WireError."""
+    sections = sections_of_system(doc, where)
+    system = system_of(sections)
+    _check_parameters(system, sections)
+    return system, fleet_of(system, sections)
+
+
+def fleet_of(system: System, sections: Sections = NOWHERE) -> Fleet:
+    """The fleet of a system; `sections` say in errors where things stand. Or WireError.
+
+    An entry without parameters is no profile, but in generation 3, which learns them as it goes.
+    """
+    generation = system.generation or NEWEST
+    learned = [entry for entry in entries(system) if generation == "G3" or marks(entry)]
+
+    def section(name: str) -> Section:
+        return sections.get(name) or Section("the system", name)
+
     return Fleet(
         generation=generation,
-        accelerators=_unique(
-            accelerators,
-            (
-                (a.name, _accelerator(a, accelerators, i))
-                for i, a in enumerate(accelerators.rows(AcceleratorShape))
-            ),
+        accelerators=tuple(
+            _accelerator(a, section("accelerators"), i) for i, a in enumerate(system.accelerators.values())
         ),
-        profiles=_unique(models, (((p.name, p.acc), _profile(p, generation)) for p in profile_shapes)),
-        service_classes=_unique(
-            classes, ((c.name, _service_class(c, generation, classes, i)) for i, c in enumerate(class_shapes))
+        profiles=tuple(_profile(entry, generation) for entry in learned),
+        service_classes=tuple(
+            _service_class(c, generation, section("serviceclasses"), i)
+            for i, c in enumerate(system.service_classes.values())
         ),
-        servers=_unique(
-            servers, ((s.name, _server(s, generation, servers, i)) for i, s in enumerate(server_shapes))
+        servers=tuple(
+            _server(s, generation, section("servers"), i) for i, s in enumerate(system.servers.values())
         ),
-        capacity=dict(_unique(count, ((c.type, (c.type, c.count)) for c in count.rows(CapacityShape)))),
-        settings=_settings(sections.get("optimizer", absent)),
+        capacity=dict(system.capacity),
+        settings=settings_of(system.optimizer),
     )
 
 
-def _unique(section: Section, items: Iterable[tuple[object, T]], below: str = "") -> tuple[T, ...]:
-    """Items by key: the same twice is taken once, two that differ are refused."""
-    found: dict[object, T] = {}
-    for index, (key, item) in enumerate(items):
-        first = found.setdefault(key, item)
-        if first is not item and first != item:
-            name = " on ".join(key) if isinstance(key, tuple) else str(key)
-            place = f"{below}[{index}]"
-            raise section.error(f'"{name}" stands here twice, and differs', place, "Keep one of the two")
-    return tuple(found.values())
+def _checked(sections: Sections) -> Fleet:
+    system = system_of(sections)
+    _check_parameters(system, sections)
+    return fleet_of(system, sections)
 
 
-def _generation(models: Section, profiles: list[ProfileShape]) -> Generation | None:
-    """The one generation of all entries that have parameters; None where none has."""
-    generation: Generation | None = None
-    for index, profile in enumerate(profiles):
-        for mark in _marks(profile):
-            if generation is not None and mark != generation:
-                problem = f"{_MARKS[mark]} ({mark}) beside {_MARKS[generation]} ({generation}) in one fleet"
-                raise models.error(problem, f"[{index}]", "Keep the parameters of one generation")
-            generation = mark
-    return generation
-
-
-def _check_parameters(models: Section, profiles: list[ProfileShape], generation: Generation) -> None:
+def _check_parameters(system: System, sections: Sections) -> None:
     """Only generation 3 learns parameters as it goes."""
-    for index, profile in enumerate(profiles):
-        if generation != "G3" and not _marks(profile):
-            mend = f"Add {_MARKS[generation]}, or take the entry out"
-            raise models.error("has no parameters", f"[{index}]", mend)
-
-
-def _marks(profile: ProfileShape) -> list[Generation]:
-    marks: list[Generation] = []
-    if profile.alpha is not None or profile.beta is not None:
-        marks.append("G1")
-    if profile.decode_parms is not None or profile.prefill_parms is not None:
-        marks.append("G2")
-    if profile.perf_parms is not None:
-        marks.append("G3")
-    return marks
-
-
-def _generation_without_models(classes: list[ClassShape], servers: list[ServerShape]) -> Generation:
-    waits = any(target.wait for c in classes for target in c.model_targets)
-    lengths = any(
-        s.current_alloc and s.current_alloc.load and s.current_alloc.load.avg_length for s in servers
-    )
-    return "G1" if waits or lengths else "G3"
+    generation = system.generation or NEWEST
+    for index, entry in enumerate(entries(system)):
+        if generation != "G3" and not marks(entry):
+            mend = f"Add {MARKS[generation]}, or take the entry out"
+            raise sections.get("models", ABSENT).error("has no parameters", f"[{index}]", mend)
 
 
 def _accelerator(shape: AcceleratorShape, section: Section, index: int) -> Accelerator:
@@ -209,7 +179,7 @@ def _timing(shape: ProfileShape, generation: Generation) -> Timing:
 
 def _service_class(shape: ClassShape, generation: Generation, section: Section, index: int) -> ServiceClass:
     below = f"[{index}].modelTargets"
-    models = _unique(
+    models = unique(
         section,
         (
             (target.model, _model_targets(target, generation, section, f"{below}[{i}]"))
@@ -218,7 +188,7 @@ def _service_class(shape: ClassShape, generation: Generation, section: Section, 
         below,
     )
     priority = shape.priority if 1 <= shape.priority <= LAST_PRIORITY else LAST_PRIORITY
-    return ServiceClass(name=shape.name, priority=priority, models=models)
+    return ServiceClass(name=shape.name, priority=priority, models=tuple(models.values()))
 
 
 def _model_targets(shape: TargetShape, generation: Generation, section: Section, below: str) -> ModelTargets:
@@ -284,8 +254,8 @@ def _allocation(shape: AllocationShape, generation: Generation) -> Allocation:
     )
 
 
-def _settings(section: Section) -> Settings:
-    shape = OptimizerShape() if section.value is None else section.read(OptimizerShape)
+def settings_of(shape: OptimizerShape) -> Settings:
+    """How to plan."""
     return Settings(
         solver="exact" if shape.milp_solver or shape.use_cplex else "auto",
         unlimited=shape.unlimited,

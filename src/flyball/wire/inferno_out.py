@@ -1,11 +1,6 @@
-"""Fleets and plans to Inferno's documents, in the generation that the fleet came in.
-
-Names, order and units are those of the recorded answers; a whole number is written without a point.
-"""
+"""Fleets and plans to Inferno's documents, in the generation that the fleet came in."""
 
 from __future__ import annotations
-
-import math
 
 from flyball.spec.accelerator import Accelerator
 from flyball.spec.fleet import Fleet, Generation, Settings
@@ -16,12 +11,25 @@ from flyball.spec.service_class import Metric, ModelTargets, ServiceClass
 from flyball.units import to_cents, to_ms, to_per_minute
 from flyball.wire.errors import WireError
 from flyball.wire.inferno_in import CPLEX_NOTE
+from flyball.wire.inferno_shapes import (
+    AcceleratorShape,
+    AllocationShape,
+    CapacityShape,
+    ClassShape,
+    DecodeShape,
+    LoadShape,
+    OptimizerShape,
+    PerfShape,
+    PowerShape,
+    PrefillShape,
+    ProfileShape,
+    ServerShape,
+    Shape,
+    TargetShape,
+)
+from flyball.wire.inferno_write import Document, document_of
 
-INPUT_DIGITS = 15
-"""Enough to read back what was read, few enough to drop what the change of units added."""
 ANSWER_DIGITS = 8
-
-Document = dict[str, object]
 
 
 def system_document(fleet: Fleet) -> Document:
@@ -33,16 +41,20 @@ def system_document(fleet: Fleet) -> Document:
     if generation == "flyball":
         mend = "Write it in Flyball's own form"
         raise WireError("fleet", "Flyball's own form says more than Inferno's documents can hold", mend=mend)
+
+    def document(shape: Shape) -> Document:
+        return document_of(shape, generation)
+
     return {
         "system": {
-            "acceleratorData": {"accelerators": [_accelerator(a) for a in fleet.accelerators]},
-            "modelData": {"models": [_profile(p) for p in fleet.profiles]},
+            "acceleratorData": {"accelerators": [document(_accelerator(a)) for a in fleet.accelerators]},
+            "modelData": {"models": [document(_profile(p)) for p in fleet.profiles]},
             "serviceClassData": {
-                "serviceClasses": [_service_class(c, generation) for c in fleet.service_classes]
+                "serviceClasses": [document(_service_class(c)) for c in fleet.service_classes]
             },
-            "serverData": {"servers": [_server(s, generation) for s in fleet.servers]},
-            "optimizerData": {"optimizer": _optimizer(fleet.settings)},
-            "capacityData": {"count": [{"type": t, "count": n} for t, n in fleet.capacity.items()]},
+            "serverData": {"servers": [document(_server(s, generation)) for s in fleet.servers]},
+            "optimizerData": {"optimizer": document(_optimizer(fleet.settings))},
+            "capacityData": {"count": [document(CapacityShape(t, n)) for t, n in fleet.capacity.items()]},
         }
     }
 
@@ -52,18 +64,25 @@ def solution_document(fleet: Fleet, plan: Plan) -> Document:
 
     A mix stands as one more field, `mix`, beside its largest part. A latency without bound is null.
     """
+    return {
+        "allocations": {
+            name: document_of(shape, fleet.generation, ANSWER_DIGITS)
+            for name, shape in allocations_of(fleet, plan).items()
+        }
+    }
+
+
+def allocations_of(fleet: Fleet, plan: Plan) -> dict[str, AllocationShape]:
+    """The allocations of a plan by server name, in order of name, unserved servers left out."""
     loads = {server.name: server.load for server in fleet.servers}
     planned = sorted((s for s in plan.servers if s.status != "unserved"), key=lambda s: s.server)
-    return {"allocations": {s.server: _answer(s, loads[s.server], fleet.generation) for s in planned}}
+    return {s.server: _answer(s, loads[s.server], fleet.generation) for s in planned}
 
 
-def _answer(planned: ServerPlan, load: Load, generation: Generation) -> Document:
+def _answer(planned: ServerPlan, load: Load, generation: Generation) -> AllocationShape:
     option = None if planned.status == "idle" else planned.allocation
-    answer = _allocation(_allocated(option), generation, ANSWER_DIGITS)
-    answer["load"] = _load(load, generation, ANSWER_DIGITS)
-    if planned.mix:
-        answer["mix"] = [_allocation(_allocated(part), generation, ANSWER_DIGITS) for part in planned.mix]
-    return answer
+    parts = tuple(_allocation(_allocated(part), generation, None) for part in planned.mix)
+    return _allocation(_allocated(option), generation, _load(load, generation), parts)
 
 
 def _allocated(option: Option | None) -> Allocation:
@@ -79,132 +98,125 @@ def _allocated(option: Option | None) -> Allocation:
     )
 
 
-def _allocation(allocation: Allocation, generation: Generation, digits: int) -> Document:
-    return {
-        "accelerator": allocation.accelerator,
-        "numReplicas": allocation.replicas,
-        "maxBatch": allocation.max_batch_size,
-        "cost": _number(to_cents(allocation.cost), digits),
-        "itlAverage": _number(to_ms(allocation.itl), digits),
-        "waitAverage" if generation == "G1" else "ttftAverage": _number(to_ms(allocation.ttft), digits),
-    }
+def _allocation(
+    allocation: Allocation,
+    generation: Generation,
+    load: LoadShape | None,
+    mix: tuple[AllocationShape, ...] = (),
+) -> AllocationShape:
+    second = to_ms(allocation.ttft)
+    return AllocationShape(
+        accelerator=allocation.accelerator,
+        num_replicas=allocation.replicas,
+        max_batch=allocation.max_batch_size,
+        cost=to_cents(allocation.cost),
+        itl_average=to_ms(allocation.itl),
+        ttft_average=0.0 if generation == "G1" else second,
+        wait_average=second if generation == "G1" else 0.0,
+        load=load,
+        mix=mix,
+    )
 
 
-def _load(load: Load, generation: Generation, digits: int) -> Document:
-    document: Document = {"arrivalRate": _number(to_per_minute(load.arrival_rate), digits)}
+def _load(load: Load, generation: Generation) -> LoadShape:
+    arrival_rate = to_per_minute(load.arrival_rate)
     if generation == "G1":
-        return document | {
-            "avgLength": _number(load.out_tokens, digits),
-            "arrivalCOV": _number(load.arrival_cov, digits),
-            "serviceCOV": _number(load.service_cov, digits),
-        }
-    if generation != "G2":
-        document["throughput"] = _number(to_per_minute(load.throughput), digits)
-    return document | {
-        "avgInTokens": _number(load.in_tokens, digits),
-        "avgOutTokens": _number(load.out_tokens, digits),
-    }
+        return LoadShape(
+            arrival_rate=arrival_rate,
+            avg_length=load.out_tokens,
+            arrival_cov=load.arrival_cov,
+            service_cov=load.service_cov,
+        )
+    return LoadShape(
+        arrival_rate=arrival_rate,
+        throughput=to_per_minute(load.throughput),
+        avg_in_tokens=load.in_tokens,
+        avg_out_tokens=load.out_tokens,
+    )
 
 
-def _accelerator(accelerator: Accelerator) -> Document:
+def _accelerator(accelerator: Accelerator) -> AcceleratorShape:
     power = accelerator.power
-    document: Document = {
-        "name": accelerator.name,
-        "type": accelerator.type,
-        "multiplicity": accelerator.multiplicity,
-        "memSize": _number(accelerator.memory_gb),
-        "memBW": _number(accelerator.bandwidth_gbs),
-    }
-    if power is not None:
-        document["power"] = {
-            "idle": _number(power.idle),
-            "full": _number(power.full),
-            "midPower": _number(power.mid_power),
-            "midUtil": _number(power.mid_util),
-        }
-    return document | {"cost": _number(to_cents(accelerator.cost))}
+    return AcceleratorShape(
+        name=accelerator.name,
+        type=accelerator.type,
+        multiplicity=accelerator.multiplicity,
+        mem_size=accelerator.memory_gb,
+        mem_bw=accelerator.bandwidth_gbs,
+        power=PowerShape(power.idle, power.full, power.mid_power, power.mid_util) if power else None,
+        cost=to_cents(accelerator.cost),
+    )
 
 
-def _profile(profile: Profile) -> Document:
-    document: Document = {
-        "name": profile.model,
-        "acc": profile.accelerator,
-        "accCount": profile.accelerator_count,
-        "maxBatchSize": profile.max_batch_size,
-        "atTokens": profile.at_tokens,
-    }
+def _profile(profile: Profile) -> ProfileShape:
     timing = profile.timing
+    alpha = beta = decode = prefill = perf = None
     if isinstance(timing, FlatTiming):
-        return document | _parameters(alpha=timing.alpha, beta=timing.beta)
-    if isinstance(timing, PhaseTiming):
-        return document | {
-            "decodeParms": _parameters(alpha=timing.alpha, beta=timing.beta),
-            "prefillParms": _parameters(gamma=timing.gamma, delta=timing.delta),
-        }
-    if isinstance(timing, ChunkedTiming):
-        return document | {"perfParms": _parameters(alpha=timing.alpha, beta=timing.beta, gamma=timing.gamma)}
-    raise WireError(
-        "fleet", f"{profile.model} on {profile.accelerator} has a timing that Inferno does not know"
+        alpha, beta = to_ms(timing.alpha), to_ms(timing.beta)
+    elif isinstance(timing, PhaseTiming):
+        decode = DecodeShape(to_ms(timing.alpha), to_ms(timing.beta))
+        prefill = PrefillShape(to_ms(timing.gamma), to_ms(timing.delta))
+    elif isinstance(timing, ChunkedTiming):
+        perf = PerfShape(to_ms(timing.alpha), to_ms(timing.beta), to_ms(timing.gamma))
+    else:
+        raise WireError(
+            "fleet", f"{profile.model} on {profile.accelerator} has a timing that Inferno does not know"
+        )
+    return ProfileShape(
+        name=profile.model,
+        acc=profile.accelerator,
+        acc_count=profile.accelerator_count,
+        max_batch_size=profile.max_batch_size,
+        at_tokens=profile.at_tokens,
+        alpha=alpha,
+        beta=beta,
+        decode_parms=decode,
+        prefill_parms=prefill,
+        perf_parms=perf,
     )
 
 
-def _parameters(**seconds: float) -> Document:
-    return {name: _number(to_ms(value)) for name, value in seconds.items()}
-
-
-def _service_class(service_class: ServiceClass, generation: Generation) -> Document:
-    return {
-        "name": service_class.name,
-        "priority": service_class.priority,
-        "modelTargets": [_model_targets(targets, generation) for targets in service_class.models],
-    }
-
-
-def _model_targets(targets: ModelTargets, generation: Generation) -> Document:
-    def limit(metric: Metric) -> int | float | None:
-        return _number(to_ms(next((t.limit for t in targets.targets if t.metric == metric), 0.0)))
-
-    second = ("slo-ttw", limit("wait")) if generation == "G1" else ("slo-ttft", limit("ttft"))
-    return dict(
-        [
-            ("model", targets.model),
-            ("slo-itl", limit("itl")),
-            second,
-            ("slo-tps", _number(targets.throughput)),
-        ]
+def _service_class(service_class: ServiceClass) -> ClassShape:
+    return ClassShape(
+        service_class.name,
+        service_class.priority,
+        tuple(_model_targets(targets) for targets in service_class.models),
     )
 
 
-def _server(server: Server, generation: Generation) -> Document:
-    document: Document = {
-        "name": server.name,
-        "class": server.service_class,
-        "model": server.model,
-        "keepAccelerator": server.keep_accelerator,
-        "minNumReplicas": server.min_replicas,
-        "maxBatchSize": server.max_batch_size,
-    }
-    if generation == "G3":
-        document["maxQueueSize"] = server.max_queue_size or 0
-    current = _allocation(server.current, generation, INPUT_DIGITS)
-    return document | {"currentAlloc": current | {"load": _load(server.load, generation, INPUT_DIGITS)}}
+def _model_targets(targets: ModelTargets) -> TargetShape:
+    def limit(metric: Metric) -> float:
+        return to_ms(next((t.limit for t in targets.targets if t.metric == metric), 0.0))
+
+    return TargetShape(
+        model=targets.model,
+        itl=limit("itl"),
+        ttft=limit("ttft"),
+        wait=limit("wait"),
+        throughput=targets.throughput,
+    )
 
 
-def _optimizer(settings: Settings) -> Document:
+def _server(server: Server, generation: Generation) -> ServerShape:
+    return ServerShape(
+        name=server.name,
+        service_class=server.service_class,
+        model=server.model,
+        keep_accelerator=server.keep_accelerator,
+        min_num_replicas=server.min_replicas,
+        max_batch_size=server.max_batch_size,
+        max_queue_size=server.max_queue_size or 0,
+        current_alloc=_allocation(server.current, generation, _load(server.load, generation)),
+    )
+
+
+def _optimizer(settings: Settings) -> OptimizerShape:
     cplex = CPLEX_NOTE in settings.note
-    return {
-        "unlimited": settings.unlimited,
-        "heterogeneous": settings.heterogeneous,
-        "milpSolver": settings.solver == "exact" and not cplex,
-        "useCplex": cplex,
-        "delayedBestEffort": settings.delayed_best_effort,
-        "saturationPolicy": settings.saturation_policy,
-    }
-
-
-def _number(value: float, digits: int = INPUT_DIGITS) -> int | float | None:
-    """Rounded to so many digits, whole ones as int; JSON knows no infinity, hence None."""
-    if not math.isfinite(value):
-        return None
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() else rounded
+    return OptimizerShape(
+        unlimited=settings.unlimited,
+        heterogeneous=settings.heterogeneous,
+        milp_solver=settings.solver == "exact" and not cplex,
+        use_cplex=cplex,
+        delayed_best_effort=settings.delayed_best_effort,
+        saturation_policy=settings.saturation_policy,
+    )

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from flyball.wire.errors import WireError, child
-from flyball.wire.inferno_shapes import UNITS
+from flyball.wire.inferno_shapes import TRUE_NAMES, UNITS
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Section(msgspec.Struct):
     def read(self, kind: type[T]) -> T:
         """The section in its shape, names taken whatever their case; or WireError."""
         try:
-            return msgspec.convert(_lowered(self.value, _LowerCase()), kind)
+            return msgspec.convert(_renamed(self.value, _Names()), kind)
         except msgspec.ValidationError as error:
             raise self._explained(str(error)) from None
 
@@ -88,7 +88,7 @@ class Section(msgspec.Struct):
         for key, index in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", place):
             if isinstance(value, dict):
                 name = key
-                key = next((k for k in reversed(value) if k.lower() == name), key)
+                key = next((k for k in reversed(value) if k.lower() == name.lower()), key)
                 path, value = child(path, key), value.get(key)
             elif isinstance(value, list):
                 path, value = child(path, int(index)), value[int(index)]
@@ -190,22 +190,23 @@ def _fields(value: object, where: str, path: str) -> dict[str, tuple[str, object
     return {str(key).lower(): (str(key), below) for key, below in value.items()}
 
 
-class _LowerCase(dict[str, str]):
-    """Remembers lower-case names: a document repeats few names many times."""
+class _Names(dict[str, str]):
+    """True names by names as written: a document repeats few names many times."""
 
     def __missing__(self, key: str) -> str:
-        lower = self[key] = str(key).lower()
-        return lower
+        lower = str(key).lower()
+        name = self[key] = TRUE_NAMES.get(lower, lower)
+        return name
 
 
-def _lowered(value: object, names: _LowerCase) -> object:
-    """The value with all field names in lower case, and without null fields: Go leaves those at zero."""
+def _renamed(value: object, names: _Names) -> object:
+    """The value with the true names of all fields, and without null fields: Go leaves those at zero."""
     if type(value) is dict:
         return {
-            names[key]: _lowered(below, names) if type(below) is dict or type(below) is list else below
+            names[key]: _renamed(below, names) if type(below) is dict or type(below) is list else below
             for key, below in value.items()
             if below is not None
         }
     if type(value) is list:
-        return [_lowered(below, names) for below in value]
+        return [_renamed(below, names) for below in value]
     return value

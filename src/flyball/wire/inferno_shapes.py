@@ -1,12 +1,12 @@
 """The shapes of Inferno's documents, its three generations in one: fields, types, bounds.
 
-`acc_count` here is `accCount` there; the reader puts every name into lower case first, because Go takes
-names whatever their case. What is absent has Go's zero value, or None where the reader must know that
-it is absent. Units are Inferno's: ms, requests per minute, cents per hour.
+`acc_count` here is `accCount` there. What is absent has Go's zero value, or None where the reader must
+know that it is absent. Units are Inferno's: ms, requests per minute, cents per hour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -27,59 +27,59 @@ Name = Annotated[str, Meta(min_length=1, max_length=512)]
 Reference = Annotated[str, Meta(max_length=512)]
 
 UNITS = {
-    "arrivalrate": "requests per minute",
+    "arrivalRate": "requests per minute",
     "throughput": "requests per minute",
-    **dict.fromkeys(("avgintokens", "avgouttokens", "avglength", "attokens"), "tokens per request"),
+    **dict.fromkeys(("avgInTokens", "avgOutTokens", "avgLength", "atTokens"), "tokens per request"),
     **dict.fromkeys(("slo-itl", "slo-ttft", "slo-ttw"), "milliseconds, 0 for no limit"),
     "slo-tps": "tokens per second, 0 for no limit",
-    **dict.fromkeys(("itlaverage", "ttftaverage", "waitaverage"), "milliseconds"),
+    **dict.fromkeys(("itlAverage", "ttftAverage", "waitAverage"), "milliseconds"),
     **dict.fromkeys(("alpha", "beta", "gamma", "delta"), "milliseconds"),
     "cost": "cents per hour",
-    **dict.fromkeys(("idle", "full", "midpower"), "watts"),
-    "midutil": "a share from 0 to 1",
+    **dict.fromkeys(("idle", "full", "midPower"), "watts"),
+    "midUtil": "a share from 0 to 1",
 }
-"""By field in lower case, for messages."""
+"""By field, for messages."""
 
 
-class _Shape(msgspec.Struct, rename=lambda name: name.replace("_", ""), gc=False):
-    pass
+class Shape(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """A part of a document."""
 
 
-class PowerShape(_Shape):
+class PowerShape(Shape, frozen=True):
     idle: Amount = 0.0
     full: Amount = 0.0
     mid_power: Amount | None = None
     mid_util: Share | None = None
 
 
-class AcceleratorShape(_Shape):
+class AcceleratorShape(Shape, frozen=True):
     name: Name
     type: Reference = ""
     multiplicity: Units = 1
     """Absent, Go has 0 here, which makes the accelerator free of capacity; the Kubernetes kind says 1."""
     mem_size: Amount = 0.0
-    mem_bw: Amount = 0.0
+    mem_bw: Amount = field(default=0.0, name="memBW")
     power: PowerShape | None = None
     cost: Amount = 0.0
 
 
-class DecodeShape(_Shape):
+class DecodeShape(Shape, frozen=True):
     alpha: Amount = 0.0
     beta: Amount = 0.0
 
 
-class PrefillShape(_Shape):
+class PrefillShape(Shape, frozen=True):
     gamma: Amount = 0.0
     delta: Amount = 0.0
 
 
-class PerfShape(_Shape):
+class PerfShape(Shape, frozen=True):
     alpha: Amount = 0.0
     beta: Amount = 0.0
     gamma: Amount = 0.0
 
 
-class ProfileShape(_Shape):
+class ProfileShape(Shape, frozen=True):
     name: Name
     acc: Name
     acc_count: Whole = 0
@@ -92,7 +92,7 @@ class ProfileShape(_Shape):
     perf_parms: PerfShape | None = None
 
 
-class TargetShape(_Shape):
+class TargetShape(Shape, frozen=True):
     model: Name
     itl: Amount = field(default=0.0, name="slo-itl")
     ttft: Amount = field(default=0.0, name="slo-ttft")
@@ -100,23 +100,23 @@ class TargetShape(_Shape):
     throughput: Amount = field(default=0.0, name="slo-tps")
 
 
-class ClassShape(_Shape):
+class ClassShape(Shape, frozen=True):
     name: Name
     priority: Whole = 0
-    model_targets: list[TargetShape] = []
+    model_targets: tuple[TargetShape, ...] = ()
 
 
-class LoadShape(_Shape):
+class LoadShape(Shape, frozen=True):
     arrival_rate: Rate = 0.0
     throughput: Number = 0.0
     avg_in_tokens: Tokens = 0.0
     avg_out_tokens: Tokens = 0.0
     avg_length: Tokens = 0.0
-    arrival_cov: Number = 0.0
-    service_cov: Number = 0.0
+    arrival_cov: Number = field(default=0.0, name="arrivalCOV")
+    service_cov: Number = field(default=0.0, name="serviceCOV")
 
 
-class AllocationShape(_Shape):
+class AllocationShape(Shape, frozen=True):
     accelerator: Reference = ""
     num_replicas: Count = 0
     max_batch: Batch = 0
@@ -125,28 +125,41 @@ class AllocationShape(_Shape):
     ttft_average: Number = 0.0
     wait_average: Number = 0.0
     load: LoadShape | None = None
+    mix: tuple[AllocationShape, ...] = ()
+    """The parts, where the load is divided; the rest of the fields are then the largest part's."""
 
 
-class ServerShape(_Shape):
+class ServerShape(Shape, frozen=True):
     name: Name
-    model: Reference = ""
     service_class: Reference = field(default="", name="class")
+    model: Reference = ""
     keep_accelerator: bool = False
     min_num_replicas: Count = 0
     max_batch_size: Batch = 0
     max_queue_size: Count = 0
     current_alloc: AllocationShape | None = None
+    desired_alloc: AllocationShape | None = None
+    """What the last optimization gave; never read by the next one."""
 
 
-class CapacityShape(_Shape):
+class CapacityShape(Shape, frozen=True):
     type: Name
     count: Count = 0
 
 
-class OptimizerShape(_Shape):
+class OptimizerShape(Shape, frozen=True):
     unlimited: bool = False
     heterogeneous: bool = False
     milp_solver: bool = False
     use_cplex: bool = False
     delayed_best_effort: bool = False
     saturation_policy: str = ""
+
+
+def names_of(shape: type[Shape]) -> Iterator[str]:
+    """The names of a shape's fields in a document."""
+    return (f.encode_name for f in msgspec.structs.fields(shape))
+
+
+TRUE_NAMES = {name.lower(): name for shape in Shape.__subclasses__() for name in names_of(shape)}
+"""By name in lower case: Go takes names whatever their case."""
