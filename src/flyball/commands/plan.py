@@ -15,7 +15,7 @@ import msgspec
 
 from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting, write_whole
 from flyball.report.sentences import printable
-from flyball.spec.fleet import Fleet, SolverName
+from flyball.spec.fleet import Fleet, SolverName, with_solver
 from flyball.spec.plan import Plan, ServerPlan
 from flyball.spec.service_class import Metric
 from flyball.wire.errors import WireError
@@ -139,12 +139,12 @@ def _make(request: Request) -> Made:
     from flyball.decide.what_if import change
     from flyball.solve.candidates import candidates
 
-    fleet = _with_solver(_read(request), request.solver)
+    fleet = with_solver(_read(request), request.solver)
     other = None
     if request.what_if is not None:
         other = change(fleet, request.what_if)
     elif request.compare is not None:
-        other = _with_solver(_from_files(request.compare), request.solver)
+        other = with_solver(_from_files(request.compare), request.solver)
     shown = fleet if other is None else other
     if request.explain is not None:
         _check_name(shown, request.explain)
@@ -189,15 +189,6 @@ def _from_files(path: Path) -> Fleet:
     from flyball.profiles.sample import catalogue
 
     return read_fleet(path, catalogue)
-
-
-def _with_solver(fleet: Fleet, solver: SolverName | None) -> Fleet:
-    if solver is None:
-        return fleet
-    settings = msgspec.structs.replace(fleet.settings, solver=solver)
-    if solver == "unlimited":
-        settings = msgspec.structs.replace(settings, unlimited=True)
-    return msgspec.structs.replace(fleet, settings=settings)
 
 
 def _check_name(fleet: Fleet, name: str) -> None:

@@ -50,3 +50,13 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: dict[str, int] = {}
     """Cards by type; a type that is absent has none."""
     settings: Settings = Settings()
+
+
+def with_solver(fleet: Fleet, solver: SolverName | None) -> Fleet:
+    """The fleet to be planned by a certain solver; None: by the one that its settings ask for."""
+    if solver is None:
+        return fleet
+    settings = msgspec.structs.replace(
+        fleet.settings, solver=solver, unlimited=fleet.settings.unlimited or solver == "unlimited"
+    )
+    return msgspec.structs.replace(fleet, settings=settings)

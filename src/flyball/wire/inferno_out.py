@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flyball.spec.accelerator import Accelerator
 from flyball.spec.fleet import Fleet, Generation, Settings
 from flyball.spec.plan import Option, Plan, ServerPlan
@@ -19,6 +21,7 @@ from flyball.wire.inferno_shapes import (
     DecodeShape,
     LoadShape,
     OptimizerShape,
+    PartShape,
     PerfShape,
     PowerShape,
     PrefillShape,
@@ -81,8 +84,9 @@ def allocations_of(fleet: Fleet, plan: Plan) -> dict[str, AllocationShape]:
 
 def _answer(planned: ServerPlan, load: Load, generation: Generation) -> AllocationShape:
     option = None if planned.status == "idle" else planned.allocation
-    parts = tuple(_allocation(_allocated(part), generation, None) for part in planned.mix)
-    return _allocation(_allocated(option), generation, _load(load, generation), parts)
+    parts = tuple(PartShape(**_values(_allocated(part), generation)) for part in planned.mix)
+    values = _values(_allocated(option), generation)
+    return AllocationShape(**values, load=_load(load, generation), mix=parts)
 
 
 def _allocated(option: Option | None) -> Allocation:
@@ -98,24 +102,16 @@ def _allocated(option: Option | None) -> Allocation:
     )
 
 
-def _allocation(
-    allocation: Allocation,
-    generation: Generation,
-    load: LoadShape | None,
-    mix: tuple[AllocationShape, ...] = (),
-) -> AllocationShape:
-    second = to_ms(allocation.ttft)
-    return AllocationShape(
-        accelerator=allocation.accelerator,
-        num_replicas=allocation.replicas,
-        max_batch=allocation.max_batch_size,
-        cost=to_cents(allocation.cost),
-        itl_average=to_ms(allocation.itl),
-        ttft_average=0.0 if generation == "G1" else second,
-        wait_average=second if generation == "G1" else 0.0,
-        load=load,
-        mix=mix,
-    )
+def _values(allocation: Allocation, generation: Generation) -> dict[str, Any]:
+    second = "wait_average" if generation == "G1" else "ttft_average"
+    return {
+        "accelerator": allocation.accelerator,
+        "num_replicas": allocation.replicas,
+        "max_batch": allocation.max_batch_size,
+        "cost": to_cents(allocation.cost),
+        "itl_average": to_ms(allocation.itl),
+        second: to_ms(allocation.ttft),
+    }
 
 
 def _load(load: Load, generation: Generation) -> LoadShape:
@@ -206,7 +202,9 @@ def _server(server: Server, generation: Generation) -> ServerShape:
         min_num_replicas=server.min_replicas,
         max_batch_size=server.max_batch_size,
         max_queue_size=server.max_queue_size or 0,
-        current_alloc=_allocation(server.current, generation, _load(server.load, generation)),
+        current_alloc=AllocationShape(
+            **_values(server.current, generation), load=_load(server.load, generation)
+        ),
     )
 
 

@@ -116,7 +116,9 @@ class LoadShape(Shape, frozen=True):
     service_cov: Number = field(default=0.0, name="serviceCOV")
 
 
-class AllocationShape(Shape, frozen=True):
+class PartShape(Shape, frozen=True):
+    """What a server has of one accelerator."""
+
     accelerator: Reference = ""
     num_replicas: Count = 0
     max_batch: Batch = 0
@@ -124,9 +126,12 @@ class AllocationShape(Shape, frozen=True):
     itl_average: Number = 0.0
     ttft_average: Number = 0.0
     wait_average: Number = 0.0
+
+
+class AllocationShape(PartShape, frozen=True):
     load: LoadShape | None = None
-    mix: tuple[AllocationShape, ...] = ()
-    """The parts, where the load is divided; the rest of the fields are then the largest part's."""
+    mix: tuple[PartShape, ...] = ()
+    """The parts, where the load is divided; the other fields are then the largest part's."""
 
 
 class ServerShape(Shape, frozen=True):
@@ -156,10 +161,52 @@ class OptimizerShape(Shape, frozen=True):
     saturation_policy: str = ""
 
 
-def names_of(shape: type[Shape]) -> Iterator[str]:
-    """The names of a shape's fields in a document."""
-    return (f.encode_name for f in msgspec.structs.fields(shape))
+class AcceleratorData(Shape, frozen=True):
+    accelerators: tuple[AcceleratorShape, ...] = ()
 
 
-TRUE_NAMES = {name.lower(): name for shape in Shape.__subclasses__() for name in names_of(shape)}
+class ModelData(Shape, frozen=True):
+    models: tuple[ProfileShape, ...] = ()
+
+
+class ServiceClassData(Shape, frozen=True):
+    service_classes: tuple[ClassShape, ...] = ()
+
+
+class ServerData(Shape, frozen=True):
+    servers: tuple[ServerShape, ...] = ()
+
+
+class OptimizerData(Shape, frozen=True):
+    optimizer: OptimizerShape = OptimizerShape()
+
+
+class CapacityData(Shape, frozen=True):
+    count: tuple[CapacityShape, ...] = ()
+
+
+class SystemSpec(Shape, frozen=True):
+    accelerator_data: AcceleratorData = AcceleratorData()
+    model_data: ModelData = ModelData()
+    service_class_data: ServiceClassData = ServiceClassData()
+    server_data: ServerData = ServerData()
+    optimizer_data: OptimizerData = OptimizerData()
+    capacity_data: CapacityData = CapacityData()
+
+
+class SystemDocument(Shape, frozen=True):
+    """A whole system, as /optimizeOne takes it."""
+
+    system: SystemSpec = SystemSpec()
+
+
+def _shapes(kind: type[Shape]) -> Iterator[type[Shape]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _shapes(below)
+
+
+TRUE_NAMES = {
+    f.encode_name.lower(): f.encode_name for kind in _shapes(Shape) for f in msgspec.structs.fields(kind)
+}
 """By name in lower case: Go takes names whatever their case."""

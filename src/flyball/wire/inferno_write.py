@@ -17,6 +17,7 @@ from flyball.wire.inferno_shapes import (
     AllocationShape,
     DecodeShape,
     LoadShape,
+    PartShape,
     PerfShape,
     PowerShape,
     PrefillShape,
@@ -36,21 +37,21 @@ _FOREIGN: Mapping[Generation, Mapping[type[Shape], tuple[str, ...]]] = {
         ProfileShape: ("decode_parms", "prefill_parms", "perf_parms"),
         TargetShape: ("ttft",),
         LoadShape: ("throughput", "avg_in_tokens", "avg_out_tokens"),
-        AllocationShape: ("ttft_average",),
+        PartShape: ("ttft_average",),
         ServerShape: ("max_queue_size",),
     },
     "G2": {
         ProfileShape: ("alpha", "beta", "perf_parms"),
         TargetShape: ("wait",),
         LoadShape: ("throughput", "avg_length", "arrival_cov", "service_cov"),
-        AllocationShape: ("wait_average",),
+        PartShape: ("wait_average",),
         ServerShape: ("max_queue_size",),
     },
     "G3": {
         ProfileShape: ("alpha", "beta", "decode_parms", "prefill_parms"),
         TargetShape: ("wait",),
         LoadShape: ("avg_length", "arrival_cov", "service_cov"),
-        AllocationShape: ("wait_average",),
+        PartShape: ("wait_average",),
     },
 }
 """Fields that a generation does not have."""
@@ -86,7 +87,12 @@ def document_of(shape: Shape, generation: Generation, digits: int = INPUT_DIGITS
 
 @cache
 def _fields(kind: type[Shape], generation: Generation) -> tuple[tuple[str, str], ...]:
-    foreign = _FOREIGN.get(generation, _FOREIGN["G3"]).get(kind, ())
+    foreign = [
+        name
+        for base, names in _FOREIGN.get(generation, _FOREIGN["G3"]).items()
+        if issubclass(kind, base)
+        for name in names
+    ]
     return tuple((f.name, f.encode_name) for f in msgspec.structs.fields(kind) if f.name not in foreign)
 
 
