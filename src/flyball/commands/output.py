@@ -1,4 +1,4 @@
-"""Where output goes: standard output, standard error, and files, which are written whole or not at all."""
+"""Where output goes: standard output, standard error, and files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,49 +66,6 @@ def _forget(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a crash or a full disk leaves the old one. Or OSError."""
-    try:
-        target = Path(os.path.realpath(path))
-        mode = _mode(target)
-        if mode is not None and stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "is a directory")
-        data = text.encode("utf-8", "replace")
-        if mode is not None and not stat.S_ISREG(mode):
-            with target.open("wb") as device:  # a pipe or a device cannot be replaced
-                device.write(data)
-        else:
-            _replace(target, data, mode)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
-    except ValueError as error:  # a null character in the path
-        raise OSError(errno.EINVAL, str(error), str(path)) from None
-
-
-def _mode(path: Path) -> int | None:
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return None
-
-
-def _replace(target: Path, data: bytes, mode: int | None) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".flyball-{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if mode is not None:
-                os.fchmod(descriptor, stat.S_IMODE(mode))
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 class _Out(io.StringIO):

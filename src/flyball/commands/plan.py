@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting, write_whole
+from flyball.adapters.whole import write_whole
+from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting
 from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName, with_solver
 from flyball.spec.plan import Plan, ServerPlan
@@ -294,7 +295,7 @@ def _explain(console: Console, made: Made, found: ServerPlan) -> None:
     from flyball.decide.explain import options_of, percentiles_of
     from flyball.report import sentences, tables
 
-    first = tables.first_of(made.fleet)
+    first = sentences.first_of(made.fleet)
     for line in sentences.explanation(found, first):
         console.print(line, soft_wrap=True)
     options = options_of(made.fleet, made.sized, found)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, write_whole
+from flyball.adapters.whole import write_whole
+from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say
 from flyball.spec.scenario import Scenario
 from flyball.units import SECONDS_PER_HOUR
 from flyball.wire.errors import WireError

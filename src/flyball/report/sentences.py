@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
+from flyball.spec.service_class import Metric
 from flyball.units import per_month, to_ms
 
 LIMITED_BY = {
@@ -65,6 +67,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 def printable(text: str) -> str:
     """Text that a terminal shows and does not obey: control characters as `\\x1b`; new line and tab kept."""
     return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def first_of(fleet: Fleet) -> Metric:
+    """The latency that stands beside the time between tokens: generation 1 knows only the wait."""
+    return "wait" if fleet.generation == "G1" else "ttft"
 
 
 def duration(seconds: float) -> str:

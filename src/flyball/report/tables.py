@@ -11,6 +11,7 @@ from flyball.report.sentences import (
     BRIEF,
     cost_of,
     duration,
+    first_of,
     money,
     monthly,
     parts_of,
@@ -71,11 +72,6 @@ def plan_list(fleet: Fleet, plan: Plan) -> list[Text]:
 def by_priority(plan: Plan) -> list[ServerPlan]:
     """In the order in which they are shown."""
     return sorted(plan.servers, key=lambda s: (s.priority, s.server))
-
-
-def first_of(fleet: Fleet) -> Metric:
-    """The latency that stands beside the time between tokens: generation 1 knows only the wait."""
-    return "wait" if fleet.generation == "G1" else "ttft"
 
 
 class _Row(msgspec.Struct, frozen=True):

@@ -124,6 +124,12 @@ def sections_of_system(doc: object, where: str) -> dict[str, Section]:
     return found
 
 
+def section_of(doc: object, where: str, name: str) -> Section:
+    """One section of a document that has it at its top, such as {"accelerators": [...]}. Or WireError."""
+    key, value = _fields(doc, where, "").get(name.lower(), (name, None))
+    return Section(where, key, value)
+
+
 def sections_of_documents(docs: Mapping[str, object]) -> tuple[dict[str, Section], bool]:
     """The sections of several documents, and whether a system document was among them; or WireError."""
     single: dict[str, Section] = {}

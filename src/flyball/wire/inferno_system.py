@@ -19,8 +19,10 @@ from flyball.spec.fleet import Generation
 from flyball.wire.inferno_sections import Section
 from flyball.wire.inferno_shapes import (
     AcceleratorShape,
+    AllocationShape,
     CapacityShape,
     ClassShape,
+    LoadShape,
     OptimizerShape,
     ProfileShape,
     ServerShape,
@@ -34,6 +36,7 @@ NEWEST: Generation = "G3"
 ABSENT = Section()
 NOWHERE: Sections = MappingProxyType({})
 """Of a system that comes from no document."""
+_ZERO = (AllocationShape(), AllocationShape(load=LoadShape()))
 MARKS = {"G1": "alpha, beta", "G2": "decodeParms, prefillParms", "G3": "perfParms"}
 
 
@@ -55,7 +58,6 @@ def system_of(sections: Sections) -> System:
     """The system of a document's sections; or WireError."""
     accelerators = sections.get("accelerators", ABSENT)
     classes = sections.get("serviceclasses", ABSENT)
-    servers = sections.get("servers", ABSENT)
     count = sections.get("count", ABSENT)
     optimizer = sections.get("optimizer", ABSENT)
     models = models_of(sections.get("models", ABSENT))
@@ -63,7 +65,7 @@ def system_of(sections: Sections) -> System:
         accelerators=unique(accelerators, ((a.name, a) for a in accelerators.rows(AcceleratorShape))),
         models=models,
         service_classes=unique(classes, ((c.name, c) for c in classes.rows(ClassShape))),
-        servers=unique(servers, ((s.name, s) for s in servers.rows(ServerShape))),
+        servers=servers_of(sections.get("servers", ABSENT)),
         capacity=unique(count, ((c.type, c.count) for c in count.rows(CapacityShape))),
         optimizer=OptimizerShape() if optimizer.value is None else optimizer.read(OptimizerShape),
     )
@@ -79,6 +81,18 @@ def models_of(section: Section) -> dict[str, dict[str, ProfileShape]]:
     return models
 
 
+def servers_of(section: Section) -> dict[str, ServerShape]:
+    """Servers by name. Or WireError."""
+    return unique(section, ((s.name, without_zero(s)) for s in section.rows(ServerShape)))
+
+
+def without_zero(server: ServerShape) -> ServerShape:
+    """The server without a desired allocation where it is Go's zero value: it never had one."""
+    if server.desired_alloc in _ZERO:
+        return msgspec.structs.replace(server, desired_alloc=None)
+    return server
+
+
 def unique(section: Section, items: Iterable[tuple[K, T]], below: str = "") -> dict[K, T]:
     """Items by key: the same twice is taken once, two that differ are refused."""
     found: dict[K, T] = {}
@@ -92,7 +106,7 @@ def unique(section: Section, items: Iterable[tuple[K, T]], below: str = "") -> d
 
 
 def shown_generation(system: System, sections: Sections = NOWHERE) -> Generation | None:
-    """The one generation of all that shows one, None where nothing does; WireError for two in one system."""
+    """The one generation of all that shows one, else the one before; WireError for two in one system."""
     section = sections.get("models", Section("the system", "models"))
     generation: Generation | None = None
     for index, entry in enumerate(entries(system)):
@@ -108,7 +122,9 @@ def shown_generation(system: System, sections: Sections = NOWHERE) -> Generation
     if waits or any(load and load.avg_length for load in loads):
         return "G1"
     means = any(target.ttft for c in system.service_classes.values() for target in c.model_targets)
-    return NEWEST if means or any(load and load.avg_out_tokens for load in loads) else None
+    if means or any(load and load.avg_out_tokens for load in loads):
+        return NEWEST if system.generation in (None, "G1") else system.generation
+    return system.generation
 
 
 def entries(system: System) -> Iterable[ProfileShape]:
