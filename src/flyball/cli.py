@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,7 +29,16 @@ Exit codes:
 - 2: the scenario or an option is wrong
 - 70: a fault of Flyball itself
 """
+SERVICE = """
+Exit codes:
+
+- 0: it was ended (SIGTERM, Ctrl-C)
+- 2: an option is wrong, the port is taken, or the state cannot be used
+- 70: a fault of Flyball itself
+"""
 FAULT, INTERRUPTED = 70, 130
+EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT")
+"""Environment variables of which empty is as good as not set."""
 TRACEBACK = "FLYBALL_TRACEBACK"
 """Environment variable: where it is set, a fault shows where it is."""
 
@@ -291,6 +301,95 @@ def live(
     return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger))
 
 
+services = App(
+    name="serve",
+    help="Serve Inferno's REST contracts on Flyball's engine: the optimizer, or the queue analysis.",
+    help_epilogue=SERVICE,
+)
+app.command(services)
+
+Host = Annotated[str, Parameter(env_var="INFERNO_HOST")]
+Port = Annotated[int, Parameter(env_var="INFERNO_PORT")]
+Log = Literal["auto", "json", "text", "off"]
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a service listens, to whom, and how it ends."""
+
+    host: Host = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    port: Port = 8080
+    """0 takes a free one."""
+    token_file: Path | None = None
+    """Ask for one of the bearer tokens in this file, one a line; read again when it changes."""
+    certificate: Path | None = None
+    """Serve by TLS with this certificate (PEM); read again when it changes."""
+    key: Path | None = None
+    """Its key (PEM)."""
+    log: Log = "auto"
+    """Lines of JSON or text on standard error; auto is text on a terminal, else JSON."""
+    drain: float = 0.0
+    """Seconds to go on after the signal to end, as unready, until balancers have noticed."""
+    grace: float = 25.0
+    """Seconds that requests under way may then take."""
+
+
+LISTEN = Parameter(name="*", group="Service")
+
+
+@services.default
+def serve(
+    *,
+    stateful: Annotated[Flag, Parameter(name=["--stateful", "-F"])] = False,
+    state: Path | None = None,
+    generation: Literal["G1", "G2", "G3"] | None = None,
+    solver: Annotated[Solver | None, Parameter(env_var="FLYBALL_SOLVER")] = None,
+    budget: float = 60.0,
+    listen: Annotated[Listen, LISTEN] = Listen(),
+) -> int:
+    """Serve the optimizer: Inferno's routes in its three generations, and /v1/plan with reasons and what-if.
+
+    Examples:
+
+    `flyball serve`
+
+    `flyball serve --stateful --state optimizer.json --port 3302`
+
+    `flyball serve --host 0.0.0.0 --token-file tokens --certificate tls.crt --key tls.key`
+
+    Parameters
+    ----------
+    stateful
+        Keep a system between requests, with the routes that change it.
+    state
+        Keep it in this file too, so that a restart goes on with it.
+    generation
+        The words to answer in as long as no data shows a generation; left out: G3.
+    solver
+        For requests that do not say ?solver=; greedy is the original's choice. Left out: what the request's
+        settings say, else auto.
+    budget
+        Seconds at most that the solver takes for a request; a plan that the clock stopped says so.
+    """
+    from flyball.commands.serve import Optimizer, optimizer
+
+    return optimizer(asdict(listen), Optimizer(stateful, state, generation, solver, budget))
+
+
+@services.command(name="queue")
+def serve_queue(*, listen: Annotated[Listen, LISTEN] = Listen()) -> int:
+    """Serve the queue analysis: how one replica fares at a load, what it can take, and how much to batch.
+
+    Example:
+
+    `flyball serve queue --port 8081`
+    """
+    from flyball.commands.serve import queue
+
+    return queue(asdict(listen))
+
+
 @app.command(help_epilogue=REPLAYED)
 def replay(
     number: int,
@@ -332,8 +431,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _code(arguments: Sequence[str]) -> int:
     from flyball.commands.output import say
 
-    if not os.environ.get("FLYBALL_SOLVER"):  # empty is as good as not set
-        os.environ.pop("FLYBALL_SOLVER", None)
+    for name in EMPTY:
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
     # "-" is taken for an option, "./-" for a path; both are the same Path("-").
     tokens = ["./-" if token == "-" else token for token in arguments]
     for stream in (sys.stdout, sys.stderr):
@@ -344,7 +444,8 @@ def _code(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except UnusedCliTokensError as error:
         more = " ".join(error.unused_tokens or ())
-        say(f"flyball: there is no place for {more}: one path is enough.\nTry flyball --help.")
+        hint = f"the page of a simulated fleet is flyball live {more}" if tokens[0] == "serve" else ""
+        say(f"flyball: there is no place for {more}: {hint or 'one path is enough'}.\nTry flyball --help.")
         return 2
     except CycloptsError as error:
         say(f"flyball: {str(error).strip()}\nTry flyball --help.")

@@ -34,6 +34,10 @@ class Concurrency:
     """Largest batch at which a token alone meets its target; 1 without target, as in the original."""
     ttft_batch: int
     probes: tuple[int, ...]
+    """Limits asked about, in order; the one that is returned is asked about once more at the end."""
+    feasible_probes: int
+    rate: float
+    """The largest arrival rate within the targets at that limit, requests per second; or 0."""
 
 
 def optimal_concurrency(
@@ -47,22 +51,22 @@ def optimal_concurrency(
     """Search for one replica: `curve_at` makes its curve for (1,) limits; targets are means [s] or inf."""
     queue, none = np.array([queue_size]), np.array([np.inf])
     targets = Targets(np.array([ttft]), np.array([itl]), none, none)
-    seen: dict[int, float] = {}
+    seen: dict[int, tuple[float, float]] = {}
     probes: list[int] = []
 
     def throughput(batch: int) -> float:
         if batch not in seen:
             found = size(curve_at(np.array([float(batch)])), queue, targets)
-            seen[batch] = float(found.throughput[0]) if found.feasible[0] else 0.0
-            probes.append(batch)
-        return seen[batch]
+            seen[batch] = float(found.throughput[0]), float(found.rate[0])  # 0 where infeasible
+        probes.append(batch)
+        return seen[batch][0]
 
     whole = curve_at(np.array([float(largest)]))
     itl_batch = _alone(whole, itl, "itl", largest)
     ttft_batch = _alone(whole, ttft, "prefill", largest)
     best = throughput(largest)
     if best <= 0.0:
-        return Concurrency(smallest, 0.0, False, itl_batch, ttft_batch, tuple(probes))
+        return Concurrency(smallest, 0.0, False, itl_batch, ttft_batch, tuple(probes), 0, 0.0)
     enough = (1.0 - TOLERANCE / 2.0) * best
     low = max(smallest, min(itl_batch, ttft_batch))
     high = max(low, min(largest, max(3 * max(itl_batch, ttft_batch), low + 1)))
@@ -74,7 +78,9 @@ def optimal_concurrency(
             high = middle
         else:
             low = middle + 1
-    return Concurrency(high, throughput(high), True, itl_batch, ttft_batch, tuple(probes))
+    last, rate = throughput(high), seen[high][1]
+    good = sum(seen[batch][0] > 0.0 for batch in probes)
+    return Concurrency(high, last, last > 0.0, itl_batch, ttft_batch, tuple(probes), good, rate)
 
 
 def _alone(curve: Curve, limit: float, what: str, largest: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,10 +14,10 @@ INDENT = 4
 
 
 class Refusal(Exception):
-    """What cannot be done as asked: a status and words, answered as `{"message": ...}`."""
+    """What cannot be done as asked: a status, words and headers, answered as `{"message": ...}`."""
 
-    def __init__(self, status: int, message: str) -> None:
-        self.status, self.message = status, message
+    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        self.status, self.message, self.headers = status, message, dict(headers or {})
         super().__init__(message)
 
 
@@ -28,4 +29,6 @@ def answer(document: object, status: int = 200) -> Response[bytes]:
 
 def refusal(_: Any, error: Refusal) -> Response[bytes]:
     """The answer to what is refused."""
-    return answer({"message": error.message}, error.status)
+    made = answer({"message": error.message}, error.status)
+    made.headers.update(error.headers)
+    return made

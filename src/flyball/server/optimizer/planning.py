@@ -1,0 +1,173 @@
+"""One request to plan, from bytes to an answer: no state, no HTTP."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from flyball.decide.plan import plan
+from flyball.decide.what_if import WhatIfError, change
+from flyball.profiles.sample import catalogue
+from flyball.report.sentences import explanation, first_of, headline, summary
+from flyball.server.service.answers import Refusal
+from flyball.spec.fleet import Fleet, SolverName, with_solver
+from flyball.spec.plan import Plan
+from flyball.units import Seconds
+from flyball.wire.inferno_in import fleet_of, system_from
+from flyball.wire.inferno_out import ANSWER_DIGITS, allocations_of
+from flyball.wire.inferno_sections import Section
+from flyball.wire.inferno_shapes import AllocationShape, OptimizerShape
+from flyball.wire.inferno_system import System
+from flyball.wire.inferno_write import document_of
+from flyball.wire.read import fleet_from
+from flyball.wire.text import decode
+
+BODY = "body"
+LONGEST: Seconds = 600.0
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a request says beside its body."""
+
+    solver: SolverName | None = None
+    explain: bool = False
+    budget: Seconds | None = None
+    """The solver's outer guard; it stops by counted work before, as a rule."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a server gets nothing."""
+
+    reason: str
+    message: str
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """A plan in Flyball's own form: seconds, requests per second, dollars per hour, watts."""
+
+    plan: Plan
+    summary: tuple[str, ...]
+    explanations: dict[str, tuple[str, ...]]
+    """By server: what it gets and why, what fixes the number, the next best, what is excluded."""
+
+
+class SolutionDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a plan answers in Inferno's form."""
+
+    allocations: dict[str, AllocationShape]
+    unserved: dict[str, Reason] = {}
+    explained: Explained | None = None
+
+
+class Solution(msgspec.Struct, frozen=True):
+    """An answered request: the system as it was planned, what each server gets, and the document."""
+
+    system: System
+    plan: Plan
+    allocations: Mapping[str, AllocationShape]
+    document: dict[str, object]
+
+
+def ask_of(query: Mapping[str, str], usual: Ask) -> Ask:
+    """What the query of a request asks for, beside what is usual. Or Refusal."""
+    solver = query.get("solver") or usual.solver
+    if solver is not None and solver not in get_args(SolverName):
+        raise Refusal(
+            400, f"solver is '{solver[:60]}': there are {', '.join(get_args(SolverName))}. Name one of them"
+        )
+    explain = query.get("explain", "").lower()
+    if explain not in ("", "true", "false", "1", "0"):
+        raise Refusal(400, f"explain is '{explain[:60]}': allowed is true or false")
+    return Ask(solver, explain in ("true", "1"), _budget(query.get("budget"), usual.budget))  # type: ignore[arg-type]
+
+
+def _budget(text: str | None, usual: Seconds | None) -> Seconds | None:
+    if text is None:
+        return usual
+    try:
+        budget = float(text)
+    except ValueError:
+        budget = math.nan
+    longest = LONGEST if usual is None else usual
+    if not 0 <= budget <= longest:
+        raise Refusal(400, f"budget is '{text[:60]}': allowed is seconds from 0 to {longest:g}")
+    return budget
+
+
+def optimize_one(data: bytes, ask: Ask) -> Solution:
+    """Plan the system document in a body. Or WireError."""
+    system, fleet = system_from(decode(data, BODY), BODY)
+    return _solution(system, fleet, ask)
+
+
+def optimize(system: System, data: bytes, ask: Ask) -> Solution:
+    """Plan a system by the optimizer settings in a body. Or WireError."""
+    optimizer = Section(BODY, "", decode(data, BODY) or {}).read(OptimizerShape)
+    system = replace(system, optimizer=optimizer)
+    return _solution(system, fleet_of(system), ask)
+
+
+def _solution(system: System, fleet: Fleet, ask: Ask) -> Solution:
+    made = planned(with_solver(fleet, ask.solver), ask.budget)
+    allocations = allocations_of(fleet, made)
+    document: dict[str, object] = {
+        "allocations": {
+            name: document_of(shape, fleet.generation, ANSWER_DIGITS) for name, shape in allocations.items()
+        }
+    }
+    unserved = unserved_of(made)
+    if unserved:
+        document["unserved"] = unserved
+    if ask.explain:
+        document["explained"] = explained(fleet, made)
+    return Solution(system, made, allocations, document)
+
+
+def planned(fleet: Fleet, budget: Seconds | None = None) -> Plan:
+    """The plan, and how long it took."""
+    began = time.perf_counter()
+    made = plan(fleet)  # budget
+    return replace(made, seconds=time.perf_counter() - began)
+
+
+def unserved_of(made: Plan) -> dict[str, Reason]:
+    """The servers that get nothing, and why."""
+    return {s.server: Reason(s.reason, headline(s)) for s in made.servers if s.status == "unserved"}
+
+
+def explained(fleet: Fleet, made: Plan) -> Explained:
+    """A plan with its sentences."""
+    first = first_of(fleet)
+    return Explained(
+        plan=made,
+        summary=tuple(summary(made)),
+        explanations={s.server: tuple(explanation(s, first)) for s in made.servers},
+    )
+
+
+class Planned(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What /v1/plan answers: a plan, and with `what_if` the plan without the change beside it."""
+
+    plan: Plan
+    summary: tuple[str, ...]
+    explanations: dict[str, tuple[str, ...]]
+    before: Plan | None = None
+
+
+def own_plan(data: bytes, what_if: str | None, ask: Ask) -> Planned:
+    """Plan a fleet in any form that is read, changed as `what_if` says. Or WireError, Refusal."""
+    fleet = with_solver(fleet_from({BODY: decode(data, BODY)}, catalogue), ask.solver)
+    before: Plan | None = None
+    if what_if:
+        before = planned(fleet, ask.budget)
+        try:
+            fleet = change(fleet, what_if)
+        except WhatIfError as error:
+            raise Refusal(400, str(error)) from None
+    made = explained(fleet, planned(fleet, ask.budget))
+    return Planned(made.plan, made.summary, made.explanations, before)
