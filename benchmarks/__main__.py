@@ -7,6 +7,7 @@ python -m benchmarks process         a cold process from file to written plan: s
 python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
 python -m benchmarks accuracy        the latency model beside the plant: means, p95, p99
 python -m benchmarks forecast        forecasts against what came: coverage, error, microseconds
+python -m benchmarks services        /optimizeOne at one client, and at eight at the same time
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks import accuracy, simulate
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.reference import optimizer as reference
+from benchmarks.services import bench_services
 from flyball.solve import auto
 from flyball.solve.build import problem_of
 from flyball.solve.candidates import candidates
@@ -154,6 +156,7 @@ def main() -> int:
         "candidates": bench_candidates,
         "solve": bench_solve,
         "process": bench_process,
+        "services": bench_services,
         "forecast": bench_forecast,
         "simulate": simulate.main,
         "accuracy": accuracy.main,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import json
 import socket
 import threading
@@ -118,9 +120,11 @@ def test_who_hangs_up_leaves_the_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert {line["level"] for line in lines} == {"info"}
 
 
-def test_workers_serve_in_order_and_never_too_many() -> None:
-    workers, begun, running_now, most = Workers(2, 100), list[int](), 0, 0
-    lock = threading.Lock()
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_workers_serve_in_order_and_so_many_at_once(at_once: int) -> None:
+    workers, begun, most = Workers(at_once, 100), list[int](), 0
+    together, lock = threading.Barrier(at_once, timeout=LONG), threading.Lock()
+    running_now = 0
 
     def work(number: int) -> int:
         nonlocal running_now, most
@@ -128,7 +132,7 @@ def test_workers_serve_in_order_and_never_too_many() -> None:
             begun.append(number)
             running_now += 1
             most = max(most, running_now)
-        time.sleep(0.001)
+        together.wait()  # nobody passes before so many have come
         with lock:
             running_now -= 1
         if number % 7 == 3:
@@ -136,17 +140,14 @@ def test_workers_serve_in_order_and_never_too_many() -> None:
         return number
 
     async def all_of_them() -> list[object]:
-        return await asyncio.gather(
-            *(workers.run(lambda n=n: work(n)) for n in range(40)),  # type: ignore[misc]
-            return_exceptions=True,
-        )
+        asked = (workers.run(functools.partial(work, number)) for number in range(40))
+        return await asyncio.gather(*asked, return_exceptions=True)
 
     results = asyncio.run(all_of_them())
     assert [r.args[0] if isinstance(r, KeyError) else r for r in results] == list(range(40))
-    assert most == 2
-    assert all(
-        abs(place - number) <= 1 for place, number in enumerate(begun)
-    )  # two at a time begin in any order
+    assert most == at_once
+    batches = [sorted(begun[first : first + at_once]) for first in range(0, 40, at_once)]
+    assert list(itertools.chain(*batches)) == list(range(40))
     assert (workers.at_work, workers.in_line) == (0, 0)
 
 

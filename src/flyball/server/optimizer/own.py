@@ -7,12 +7,13 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import OpenAPIType, Schema
 
 from flyball.server.optimizer import examples
-from flyball.server.optimizer.planning import Ask, Planned, ask_of, own_plan
+from flyball.server.optimizer.planning import Ask, ask_of, own_plan
 from flyball.server.optimizer.routes import QUERY, UNREADABLE, Answer, Web
 from flyball.server.service.answers import answer
 from flyball.server.service.describe import describe
 from flyball.server.service.telemetry import telemetry_of
 from flyball.server.service.work import body_of, worked
+from flyball.wire.plans import Planned
 
 WHAT_IF = "Plan with changes, such as load*2 or capacity[A100]=16; `before` is then the plan without them."
 

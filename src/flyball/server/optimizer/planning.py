@@ -24,6 +24,7 @@ from flyball.wire.inferno_sections import Section
 from flyball.wire.inferno_shapes import AllocationShape, OptimizerShape
 from flyball.wire.inferno_system import System
 from flyball.wire.inferno_write import document_of
+from flyball.wire.plans import Explained, Planned, Unserved
 from flyball.wire.read import fleet_from
 from flyball.wire.text import decode
 
@@ -38,30 +39,6 @@ class Ask(msgspec.Struct, frozen=True):
     explain: bool = False
     budget: Seconds | None = None
     """The solver's outer guard; it stops by counted work before, as a rule."""
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why a server gets nothing."""
-
-    reason: str
-    message: str
-
-
-class Explained(msgspec.Struct, frozen=True):
-    """A plan in Flyball's own form: seconds, requests per second, dollars per hour, watts."""
-
-    plan: Plan
-    summary: tuple[str, ...]
-    explanations: dict[str, tuple[str, ...]]
-    """By server: what it gets and why, what fixes the number, the next best, what is excluded."""
-
-
-class SolutionDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a plan answers in Inferno's form."""
-
-    allocations: dict[str, AllocationShape]
-    unserved: dict[str, Reason] = {}
-    explained: Explained | None = None
 
 
 class Solution(msgspec.Struct, frozen=True):
@@ -131,13 +108,13 @@ def _solution(system: System, fleet: Fleet, ask: Ask) -> Solution:
 def planned(fleet: Fleet, budget: Seconds | None = None) -> Plan:
     """The plan, and how long it took."""
     began = time.perf_counter()
-    made = plan(fleet)  # budget
+    made = plan(fleet, budget=budget)
     return replace(made, seconds=time.perf_counter() - began)
 
 
-def unserved_of(made: Plan) -> dict[str, Reason]:
+def unserved_of(made: Plan) -> dict[str, Unserved]:
     """The servers that get nothing, and why."""
-    return {s.server: Reason(s.reason, headline(s)) for s in made.servers if s.status == "unserved"}
+    return {s.server: Unserved(s.reason, headline(s)) for s in made.servers if s.status == "unserved"}
 
 
 def explained(fleet: Fleet, made: Plan) -> Explained:
@@ -148,15 +125,6 @@ def explained(fleet: Fleet, made: Plan) -> Explained:
         summary=tuple(summary(made)),
         explanations={s.server: tuple(explanation(s, first)) for s in made.servers},
     )
-
-
-class Planned(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What /v1/plan answers: a plan, and with `what_if` the plan without the change beside it."""
-
-    plan: Plan
-    summary: tuple[str, ...]
-    explanations: dict[str, tuple[str, ...]]
-    before: Plan | None = None
 
 
 def own_plan(data: bytes, what_if: str | None, ask: Ask) -> Planned:

@@ -19,7 +19,6 @@ from flyball.server.optimizer.planning import (
     LONGEST,
     Ask,
     Solution,
-    SolutionDocument,
     ask_of,
     optimize_one,
 )
@@ -45,6 +44,7 @@ from flyball.wire.inferno_shapes import (
 )
 from flyball.wire.inferno_system import NEWEST, System
 from flyball.wire.inferno_write import document_of
+from flyball.wire.plans import SolutionDocument
 
 Web = Request[Any, Any, Any]
 Answer = Response[bytes]

@@ -11,7 +11,7 @@ from litestar.handlers import BaseRouteHandler
 
 from flyball.server.optimizer import changes, examples
 from flyball.server.optimizer.changes import Change, found, target_of
-from flyball.server.optimizer.planning import BODY, Ask, Solution, SolutionDocument, ask_of, optimize
+from flyball.server.optimizer.planning import BODY, Ask, Solution, ask_of, optimize
 from flyball.server.optimizer.routes import (
     QUERY,
     REFUSALS,
@@ -47,6 +47,7 @@ from flyball.wire.inferno_shapes import (
     TargetShape,
 )
 from flyball.wire.inferno_system import models_of, servers_of, unique, without_zero
+from flyball.wire.plans import SolutionDocument
 from flyball.wire.text import decode
 
 Read = Callable[[object], tuple[Change, Shape]]

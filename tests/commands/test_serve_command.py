@@ -1,0 +1,139 @@
+"""`flyball serve` as a process: its options, what it keeps, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from flyball.cli import main
+from flyball.server.optimizer.examples import SYSTEM
+
+LONG = 60.0
+
+
+@contextmanager
+def serving(*arguments: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves, and the address that it says."""
+    command = [sys.executable, "-m", "flyball", "serve", *arguments]
+    process = subprocess.Popen(
+        command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert " is at http://" in line, process.communicate()
+        yield process, next(word for word in line.split() if word.startswith("http")).rstrip("/")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said on standard error until its end, which is a clean one."""
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=LONG)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.slow
+def test_a_kept_system_is_there_after_a_restart(tmp_path: Path) -> None:
+    options = ("--stateful", "--state", str(tmp_path / "new" / "state.json"), "--port", "0")
+    with serving(*options) as (process, url):
+        httpx2.post(f"{url}/optimizeOne", json=SYSTEM).raise_for_status()
+        shown = httpx2.get(f"{url}/getServers").json()
+        said = ended(process)
+    lines = [json.loads(line) for line in said.splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [(line["route"], line["status"]) for line in requests] == [
+        ("/optimizeOne", 200),
+        ("/getServers", 200),
+    ]
+    assert requests[0]["servers"] == 1
+    assert shown["servers"][0]["desiredAlloc"]["numReplicas"] == 2
+    with serving(*options) as (process, url):
+        assert httpx2.get(f"{url}/getServers").json() == shown
+        ended(process)
+
+
+@pytest.mark.slow
+def test_inferno_s_variables_and_short_option() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving("-F", INFERNO_HOST="", INFERNO_PORT=str(port), FLYBALL_SOLVER="greedy") as (process, url):
+        assert url == f"http://127.0.0.1:{port}"
+        assert httpx2.get(f"{url}/addModel/m").json() == "m"
+        ended(process)
+
+
+@pytest.mark.slow
+def test_the_queue_analysis_is_a_service_of_its_own() -> None:
+    asked = {
+        "RPS": 1,
+        "maxBatchSize": 8,
+        "avgInputTokens": 64,
+        "avgOutputTokens": 64,
+        "alpha": 10,
+        "beta": 0.1,
+    }
+    with serving("queue", "--port", "0", "--log", "off") as (process, url):
+        assert httpx2.post(f"{url}/solve", json=asked).json()["throughput"] == pytest.approx(1.0, rel=1e-3)
+        assert httpx2.post(f"{url}/optimizeOne", json=SYSTEM).status_code == 404
+        assert ended(process) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--state", "x"], "--state goes with --stateful"),
+        (["--budget", "-1"], "--budget is -1: it is seconds for the solver, from 0 to 600"),
+        (["--port", "65536"], "the port is 65536: a port is a number from 0"),
+        (["--certificate", "x"], "a certificate without a key"),
+        (["--token-file", "nowhere/tokens"], "nowhere/tokens"),
+        (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+        (["--generation", "G4"], "G4"),
+        (["day"], "flyball live day"),
+        (["queue", "more"], "there is no place for more"),
+    ],
+)
+def test_options_that_make_no_sense(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["serve", *arguments])
+    assert left.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_taken_port_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SystemExit) as left:
+            main(["serve", "--port", str(taken.getsockname()[1])])
+    assert left.value.code == 2
+    assert "cannot be had" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_refused_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.json"
+    state.write_text('{"kind": "InfernoSystem", "version": 1, "system"')
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "-F", "--state", str(state), "--port", "0"])
+    assert left.value.code == 2
+    assert "is no state of an optimizer" in capsys.readouterr().err
+    assert state.read_text() == '{"kind": "InfernoSystem", "version": 1, "system"'
