@@ -11,7 +11,7 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from flyball.server.page import page_server
+from flyball.server.report_page import page_server
 
 HTML = "<!doctype html><title>plan é</title>"
 

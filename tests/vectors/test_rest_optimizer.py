@@ -1,4 +1,4 @@
-"""The optimizer's recorded exchanges, through real HTTP, all three generations; deviations where they are listed."""
+"""The recorded exchanges of the optimizers, through real HTTP; deviations where they are listed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def stateless() -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def stateful() -> Iterator[httpx2.Client]:
-    with running(service(stateful=True, usual=GREEDY)) as url, httpx2.Client(base_url=url, timeout=60) as client:
+    with (
+        running(service(stateful=True, usual=GREEDY)) as url,
+        httpx2.Client(base_url=url, timeout=60) as client,
+    ):
         yield client
 
 
@@ -55,9 +58,12 @@ def system_of(exchange: dict[str, Any]) -> dict[str, Any]:
 
 
 def same_solution(
-    found: dict[str, Any], expected: dict[str, Any], context: object, best_effort: frozenset[str] = frozenset()
+    found: dict[str, Any],
+    expected: dict[str, Any],
+    context: object,
+    best_effort: frozenset[str] = frozenset(),
 ) -> int:
-    """Compare allocations by server; latencies of best effort are a listed defect. Returns how many values."""
+    """Compare allocations by server; latencies of best effort are a listed defect. How many values."""
     assert set(found) == set(expected), context
     count = 0
     for name, wanted in expected.items():
@@ -81,7 +87,9 @@ def same_solution(
 
 def feasible(found: dict[str, Any], system: dict[str, Any]) -> bool:
     """Whether all that is given exists."""
-    kinds = {a["name"]: (a["type"], a.get("multiplicity", 1)) for a in system["acceleratorData"]["accelerators"]}
+    kinds = {
+        a["name"]: (a["type"], a.get("multiplicity", 1)) for a in system["acceleratorData"]["accelerators"]
+    }
     counts = {(m["name"], m["acc"]): max(m.get("accCount", 1), 1) for m in system["modelData"]["models"]}
     models = {s["name"]: s["model"] for s in system["serverData"]["servers"]}
     used: Counter[str] = Counter()
@@ -94,9 +102,7 @@ def feasible(found: dict[str, Any], system: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("generation", FILES)
-def test_data_sets(
-    generation: str, stateless: httpx2.Client, shared: Path, compared: Counter[str]
-) -> None:
+def test_data_sets(generation: str, stateless: httpx2.Client, shared: Path, compared: Counter[str]) -> None:
     part = "exchanges" if generation == "G1" else "stateless_datasets"
     for exchange in exchanges(shared, generation, part):
         reply = asked(stateless, exchange)
@@ -115,13 +121,13 @@ def test_data_sets(
             assert cost <= sum(expected[name]["cost"] for name in both) * (1 + 1e-6)
             compared[f"REST, {generation}, data sets"] += len(found)
         else:
-            compared[f"REST, {generation}, data sets"] += same_solution(found, expected, exchange.get("label"))
+            compared[f"REST, {generation}, data sets"] += same_solution(
+                found, expected, exchange.get("label")
+            )
 
 
 @pytest.mark.parametrize("generation", ["G2", "G3"])
-def test_edge_cases(
-    generation: str, stateless: httpx2.Client, shared: Path, compared: Counter[str]
-) -> None:
+def test_edge_cases(generation: str, stateless: httpx2.Client, shared: Path, compared: Counter[str]) -> None:
     """What differs is listed in docs/deviations.md, and named here."""
     for exchange in exchanges(shared, generation, "stateless_edge_cases"):
         label, body = exchange["label"], asked(stateless, exchange)

@@ -18,8 +18,8 @@ from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
     from flyball.adapters.ledger import Ledger
-    from flyball.server.live import Live
-    from flyball.server.stage import SimulatedStage
+    from flyball.server.page.live import Live
+    from flyball.server.page.stage import SimulatedStage
     from flyball.spec.fleet import Fleet
     from flyball.spec.scenario import Scenario
 
@@ -108,9 +108,9 @@ def live_of(
     """The scenario's plant, the loop around it, and what the page needs of both."""
     from flyball.decide.law import Flyball
     from flyball.loop.runner import Runner
-    from flyball.server.board import Board
-    from flyball.server.live import Live, Scenery
-    from flyball.server.stage import SimulatedStage
+    from flyball.server.page.board import Board
+    from flyball.server.page.live import Live, Scenery
+    from flyball.server.page.stage import SimulatedStage
     from flyball.simulate.plant import Plant
     from flyball.spec.steering import Steering
 
@@ -156,7 +156,7 @@ def begin(live: Live, stage: SimulatedStage, seconds: float) -> None:
 def _serve(live: Live, stage: SimulatedStage, request: Request, ledger: Path) -> None:
     import uvicorn
 
-    from flyball.server.routes import app_of
+    from flyball.server.page.routes import app_of
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: object) -> None:
@@ -198,7 +198,8 @@ def _serve(live: Live, stage: SimulatedStage, request: Request, ledger: Path) ->
 
 def listening(port: int) -> socket.socket:
     """A socket on loopback that listens; where the port is taken, on a free one."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Named, so that answers are not held back for more to come (Nagle).
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))

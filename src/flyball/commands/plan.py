@@ -224,7 +224,7 @@ def _show(request: Request, made: Made) -> None:
     if not to_file:
         put(text, machine=request.format != "table")
     if request.serve:
-        from flyball.server.page import serve_page
+        from flyball.server.report_page import serve_page
 
         serve_page(html, request.port)
 

@@ -1,1 +1,1 @@
-"""What listens, on loopback: the live page of a governed fleet, and the report page."""
+"""What listens: the REST services, the live page of a governed fleet, the report page."""

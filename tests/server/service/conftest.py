@@ -9,10 +9,8 @@ from typing import Any
 
 from flyball.server.service.run import Options, Serving
 from flyball.server.service.service import Service
-from tests.server.conftest import CHROMIUM
 
 LONG = 60.0
-collect_ignore = [] if CHROMIUM else ["test_docs_in_a_browser.py"]
 
 
 @contextmanager

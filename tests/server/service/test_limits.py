@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from flyball.server.service.answers import Refusal
 from flyball.server.service.service import Limits
-from flyball.server.service.work import Workers
+from flyball.server.service.work import Workers, cores
 from tests.server.service.conftest import LONG, running, serving
 from tests.server.service.sample import Gate, sample
 
@@ -179,3 +180,20 @@ def test_a_cancelled_request_gives_its_place_back_when_its_thread_ends() -> None
 def test_work_that_stops_an_iteration_is_an_error_and_no_wait_forever() -> None:
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(asyncio.wait_for(Workers(1, 1).run(lambda: next(iter(()))), LONG))
+
+
+@pytest.mark.parametrize(
+    ("quota", "least", "most"),
+    [
+        ("50000 100000\n", 1, 1),
+        ("150000 100000\n", 1, 2),
+        ("max 100000\n", 1, 10_000),
+        ("?", 1, 10_000),
+        ("1 0", 1, 10_000),
+    ],
+)
+def test_a_container_has_the_cores_of_its_share(tmp_path: Path, quota: str, least: int, most: int) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(quota)
+    assert least <= cores(file) <= most
+    assert cores(file) <= cores(tmp_path / "absent")

@@ -19,8 +19,8 @@ from flyball.server.service.answers import JSON
 from flyball.server.service.exchange import reply
 from flyball.server.service.telemetry import message_of
 
-OPEN = frozenset({"/healthz", "/readyz"})
-"""Paths that are answered to everybody."""
+OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")
+"""Paths that are answered to everybody, with what lies below: what the service offers is no secret."""
 LARGEST = 64 * 1024
 """Bytes of a file of tokens."""
 TOKEN = re.compile(rb"[!-~]+")
@@ -94,7 +94,7 @@ def guarded(app: ASGIApp, access: Access, log: FilteringBoundLogger) -> ASGIApp:
     async def gate(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             return  # there are no WebSockets here
-        if scope["path"] not in OPEN:
+        if not _is_open(scope["path"]):
             headers = _Headers(scope)
             if access.tokens is not None:
                 if not access.tokens.holds(headers.token(), log):
@@ -107,6 +107,10 @@ def guarded(app: ASGIApp, access: Access, log: FilteringBoundLogger) -> ASGIApp:
         await app(scope, receive, send)
 
     return gate
+
+
+def _is_open(path: str) -> bool:
+    return any(path == each or path.startswith(f"{each}/") for each in OPEN)
 
 
 class _Headers:

@@ -27,6 +27,8 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 HUNG_UP = 499
 """The status, in log and metrics, of a request whose client left before the answer."""
 PATH_SHOWN = 200
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Routes that are asked for every few seconds: a line only where they fail."""
 
 
 class Telemetry:
@@ -128,6 +130,8 @@ class Telemetry:
         status = HUNG_UP if exchange.lost or not exchange.status else exchange.status
         self._requests.labels(self.service, method, route, str(status)).inc()
         self._seconds.labels(self.service, method, route).observe(seconds)
+        if route in QUIET and status < 400:
+            return
         client = scope.get("client")
         facts = {
             **exchange.facts,

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +28,16 @@ PATIENCE: Seconds = 2.0
 LONGEST_RETRY: Seconds = 60.0
 
 
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use, a container's share counted; at least 1."""
+    there = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(there, math.ceil(int(share) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
+        return there
+
+
 class Limits(msgspec.Struct, frozen=True):
     """What one service takes: bytes of a body, seconds for it to come, requests at work at once and in line.
 
@@ -35,7 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     body: int = SIZE_LIMIT
     receive: Seconds = 30.0
-    at_once: int = msgspec.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    at_once: int = msgspec.field(default_factory=cores)
     waiting: int = 256
     held: int = 8 * SIZE_LIMIT
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
-from flyball.server.live import Live
-from flyball.server.routes import STATIC, app_of
-from tests.server.builders import NASTY, live
+from flyball.server.page.live import Live
+from flyball.server.page.routes import STATIC, app_of
+from tests.server.page.builders import NASTY, live
 
 SAME = {"Origin": "http://127.0.0.1"}
 HTMX = {**SAME, "HX-Request": "true"}

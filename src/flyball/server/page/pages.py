@@ -12,12 +12,12 @@ from flyball.decide.explain import options_of
 from flyball.decide.what_if import WhatIfError
 from flyball.report.curves import server_curves
 from flyball.report.sentences import explanation
-from flyball.server.board import Move
-from flyball.server.imagined import METRICS, difference, text_of
-from flyball.server.live import Live, Nothing
-from flyball.server.stage import SPEEDS
-from flyball.server.view import FleetView, ServerView
-from flyball.server.words import environment
+from flyball.server.page.board import Move
+from flyball.server.page.imagined import METRICS, difference, text_of
+from flyball.server.page.live import Live, Nothing
+from flyball.server.page.stage import SPEEDS
+from flyball.server.page.view import FleetView, ServerView
+from flyball.server.page.words import environment
 
 SHOWN_MOVES = 40
 

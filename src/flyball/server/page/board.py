@@ -13,7 +13,7 @@ import msgspec
 
 from flyball.loop.record import Cycle
 from flyball.report import moves
-from flyball.server.view import FleetView, price_of, view
+from flyball.server.page.view import FleetView, price_of, view
 from flyball.spec.decision import Decision, Step
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 

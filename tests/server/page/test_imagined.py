@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from flyball.decide.what_if import change
-from flyball.server.imagined import difference, text_of
+from flyball.server.page.imagined import difference, text_of
 from flyball.testing.make import make_fleet, make_server
-from tests.server.builders import live
+from tests.server.page.builders import live
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from flyball.server.live import Scenery
+from flyball.server.page.live import Scenery
 from flyball.spec.scenario import Event
 from flyball.units import Seconds
 

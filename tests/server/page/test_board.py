@@ -7,12 +7,12 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.server.board import FULL, LONGEST, THIN, Board, moves_of
-from flyball.server.view import STALE, view
+from flyball.server.page.board import FULL, LONGEST, THIN, Board, moves_of
+from flyball.server.page.view import STALE, view
 from flyball.spec.service_class import Target
 from flyball.spec.snapshot import Reading, Variant
 from flyball.testing.make import make_fleet, make_server
-from tests.server.builders import cycle, seen, step
+from tests.server.page.builders import cycle, seen, step
 
 P95 = (Target("ttft", 1.0, 0.95), Target("itl", 0.05, 0.95))
 

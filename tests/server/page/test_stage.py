@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from flyball.server.live import Scenery
-from flyball.server.stage import SimulatedStage
+from flyball.server.page.live import Scenery
+from flyball.server.page.stage import SimulatedStage
 from flyball.spec.scenario import Event
 
 LONG = 30.0

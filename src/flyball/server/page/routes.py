@@ -16,18 +16,18 @@ from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage
 
 from flyball.server.guard import LOOPBACK, Guard, by_htmx, with_headers
-from flyball.server.live import Live, Nothing
-from flyball.server.pages import Pages, names_of
-from flyball.server.series import series
+from flyball.server.page.live import Live, Nothing
+from flyball.server.page.pages import Pages, names_of
+from flyball.server.page.series import series
 from flyball.units import Seconds
 
 HEARTBEAT: Seconds = 10.0
 STATIC = {
-    "htmx.min.js": ("flyball.server", "text/javascript"),
-    "live.js": ("flyball.server", "text/javascript"),
-    "plots.js": ("flyball.server", "text/javascript"),
-    "live.css": ("flyball.server", "text/css"),
-    "icon.svg": ("flyball.server", "image/svg+xml"),
+    "htmx.min.js": ("flyball.server.page", "text/javascript"),
+    "live.js": ("flyball.server.page", "text/javascript"),
+    "plots.js": ("flyball.server.page", "text/javascript"),
+    "live.css": ("flyball.server.page", "text/css"),
+    "icon.svg": ("flyball.server.page", "image/svg+xml"),
     "uPlot.iife.min.js": ("flyball.report", "text/javascript"),
     "uPlot.min.css": ("flyball.report", "text/css"),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flyball.server.board import Move
-from flyball.server.series import CEILING, series
-from flyball.server.view import view
+from flyball.server.page.board import Move
+from flyball.server.page.series import CEILING, series
+from flyball.server.page.view import view
 from flyball.spec.service_class import Target
 from flyball.spec.snapshot import Reading, Variant
 from flyball.testing.make import make_fleet, make_server
-from tests.server.builders import cycle, seen
+from tests.server.page.builders import cycle, seen
 
 FLEET = make_fleet([make_server("s"), make_server("t")], targets=[Target("ttft", 1.0)])
 VIEWS = [

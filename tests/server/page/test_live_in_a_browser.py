@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from flyball.adapters.ledger import Ledger
 from flyball.commands.live import begin, listening, live_of, scenario_of
-from flyball.server.live import Live
-from flyball.server.routes import app_of
+from flyball.server.page.live import Live
+from flyball.server.page.routes import app_of
 from tests.server.conftest import CHROMIUM
 
 pytestmark = pytest.mark.slow

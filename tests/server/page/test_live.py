@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from flyball.server.live import Bell, Nothing
-from tests.server.builders import live
+from flyball.server.page.live import Bell, Nothing
+from tests.server.page.builders import live
 
 
 def test_a_cycle_is_shown_and_rings() -> None:

@@ -27,7 +27,7 @@ _DAY = 24 * SECONDS_PER_HOUR
 
 def environment(replay: Callable[[int], str]) -> jinja2.Environment:
     """Templates that escape everything. `replay` is the command that decides a cycle again."""
-    made = templates("flyball.server")
+    made = templates("flyball.server.page")
     made.filters.update(
         clock=clock,
         duration=sentences.duration,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from flyball.server.board import Move
-from flyball.server.view import FleetView, Latency, ServerView
+from flyball.server.page.board import Move
+from flyball.server.page.view import FleetView, Latency, ServerView
 from flyball.units import Seconds
 
 Column = list[float | None]

@@ -16,7 +16,7 @@ from flyball.decide.imagine import Imagined, imagine
 from flyball.decide.memory import Memory
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
-from flyball.server.board import Board
+from flyball.server.page.board import Board
 from flyball.spec.snapshot import Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds

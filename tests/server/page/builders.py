@@ -11,9 +11,9 @@ import numpy as np
 from flyball.decide.law import Flyball
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
-from flyball.server.board import Board
-from flyball.server.live import Live, Scenery
-from flyball.server.stage import SimulatedStage
+from flyball.server.page.board import Board
+from flyball.server.page.live import Live, Scenery
+from flyball.server.page.stage import SimulatedStage
 from flyball.spec.decision import Decision, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.scenario import Event
