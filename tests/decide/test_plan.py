@@ -9,12 +9,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flyball.decide.explain import options_of, percentiles_of
 from flyball.decide.plan import plan
 from flyball.profiles.sample import fleet_for, sample_fleet
 from flyball.solve.candidates import candidates
 from flyball.spec.fleet import Fleet, Generation, Settings
+from flyball.spec.plan import Plan
 from flyball.spec.server import Allocation
 from flyball.spec.service_class import Target
 from flyball.testing.make import make_fleet, make_server
@@ -173,3 +175,38 @@ def test_own_objective_weighs_the_switch_against_what_it_saves() -> None:
         chosen = plan(fleet).servers[0].allocation
         assert chosen is not None
         assert chosen.accelerator == expected
+
+
+def served(found: Plan) -> list[int]:
+    """How many are served whole, first priority first."""
+    priorities = sorted({s.priority for s in found.servers})
+    whole = [s.priority for s in found.servers if s.status in ("served", "idle")]
+    return [whole.count(p) for p in priorities]
+
+
+@given(fleets())
+def test_a_plan_that_the_clock_stopped_is_valid_and_no_worse_than_greedys(fleet: Fleet) -> None:
+    stopped = plan(fleet, budget=0.0)
+    assert all(row.used <= row.limit + 1e-9 for row in stopped.resources)
+    if not stopped.notes:
+        assert stopped == plan(fleet)
+        return
+    assert stopped.notes == ("stopped by the clock: the same input may give another plan",)
+    assert not stopped.proved
+    undivided = replace(fleet.settings, solver="greedy", heterogeneous=False)
+    greedy = plan(replace(fleet, settings=undivided))
+    assert served(stopped) >= served(greedy)
+    if served(stopped) == served(greedy) and not fleet.settings.heterogeneous:
+        assert stopped.objective <= greedy.objective + 1e-9
+
+
+def test_a_budget_of_nothing_stops_the_exact_solvers_and_one_of_an_hour_does_not() -> None:
+    fleet = sample_fleet()
+    for divided in (False, True):
+        fleet = replace(fleet, settings=replace(fleet.settings, heterogeneous=divided))
+        stopped = plan(fleet, budget=0.0)
+        assert stopped.notes[-1].startswith("stopped by the clock")
+        assert sum(served(stopped)) > 20
+    whole = replace(fleet, settings=replace(fleet.settings, heterogeneous=False))
+    assert plan(whole, budget=3600.0) == plan(whole)
+    assert plan(whole).objective < plan(whole, budget=0.0).objective

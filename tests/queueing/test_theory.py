@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flyball.queueing.analysis import analyze, highest_rate
 from flyball.queueing.chain import geometric_tail, prepare, steady_state
+from flyball.queueing.curves import ChunkedCurve
 from flyball.queueing.negative_binomial import log_cdf, log_gamma, top_share
 from flyball.queueing.percentiles import quantiles, wait_tail
 from tests.queueing.builders import brute, chunked, lanes, straight
@@ -106,6 +107,21 @@ def test_chunked_prefill_against_brute_force(L: int, m: int, batch: int, load: f
     found = analyze(curve, lanes(queue), lanes(rate))
     assert found.in_batch[0] == pytest.approx(np.minimum(np.arange(p.size), batch) @ p, rel=1e-8)
     assert found.throughput[0] == pytest.approx(rate * (1 - p[-1]), rel=1e-9)
+
+
+@pytest.mark.parametrize(("L", "m", "batch"), [(30_000, 4, 256), (200_000, 2, 64), (8000, 8, 500)])
+@pytest.mark.parametrize("between", [0.0, 0.3, 0.9])
+def test_where_many_chunks_make_a_full_batch_the_slowest(L: int, m: int, batch: int, between: float) -> None:
+    """mu(n) has its peak at a small batch: a load between mu(N) and the peak fills the batch all the same."""
+    curve = chunked(batch=batch, in_tokens=L, out_tokens=m)
+    n = np.arange(1.0, batch + 1.0)
+    mu = n / curve.residence_time(n[:, None])[:, 0]
+    assert mu.max() > 2.0 * mu[-1]
+    rate = mu[-1] + between * (mu.max() - mu[-1])
+    p = brute(curve, 40, rate)
+    found = analyze(curve, lanes(40), lanes(rate))
+    assert found.in_batch[0] == pytest.approx(np.minimum(np.arange(p.size), batch) @ p, rel=1e-8)
+    assert found.throughput[0] == pytest.approx(rate * (1 - p[-1]), rel=1e-8)
 
 
 @given(st.integers(1, 8000), st.integers(1, 500), st.integers(1, 600), st.integers(64, 16384))
@@ -277,3 +293,27 @@ def test_closed_form_and_recursion_meet() -> None:
                 b = steady_state(prepare(curve, lanes(3), closed=False), rate)
                 assert a.in_batch[0] == pytest.approx(b.in_batch[0], rel=1e-9)
                 assert a.blocking[0] == pytest.approx(b.blocking[0], rel=1e-9, abs=1e-14)
+
+
+def test_the_table_sums_what_brute_force_sums_in_lanes_of_all_kinds() -> None:
+    # short and long, straight and bent, nearly idle, saturated and far beyond: each as if it were alone
+    shapes = [(3, 256), (64, 256), (900, 700), (900, 7000), (2500, 400), (65_536, 100)]
+    loads = (1e-3, 0.4, 0.999, 1.5, 1e6)
+    curves = [chunked(batch, in_tokens=prompt) for batch, prompt in shapes for _ in loads]
+    fields = ("max_batch_size", "alpha", "beta", "gamma", "in_tokens", "out_tokens", "tokens_per_iteration")
+    several = ChunkedCurve(*(np.concatenate([getattr(c, name) for c in curves]) for name in fields))
+    assert 0 < several.linear.sum() < len(curves)
+    rate = highest_rate(several) * np.tile(loads, len(shapes))
+    limit = several.max_batch_size
+    threshold = np.stack([np.full(limit.size, -1.0), np.zeros(limit.size), np.floor(limit / 3), limit])
+    found = prepare(several, 0.0 * rate, closed=False).states.below(rate, threshold)
+    assert found.upto is not None
+    for i, curve in enumerate(curves):
+        n = np.arange(1.0, limit[i] + 1.0)
+        logs = np.cumsum(np.log(rate[i] * curve.residence_time(n) / n), out=np.zeros(n.size))
+        p = np.exp(np.concatenate([[0.0], logs]) - max(logs.max(), 0.0))
+        p /= p.sum()
+        assert found.mean[i] == pytest.approx(p[1:] @ n, rel=1e-9)
+        assert found.top_share[i] == pytest.approx(p[-1], rel=1e-8, abs=1e-15)
+        upto = [p[: int(t) + 1].sum() for t in threshold[:, i]]
+        assert found.upto[:, i] == pytest.approx(upto, rel=1e-8, abs=1e-15)

@@ -160,16 +160,16 @@ def test_raw_queues(shared: Path, compared: Counter[str]) -> None:
 
 
 def prepare_raw(table: LinearCurve, rates: FloatArray, queue: float):  # type: ignore[no-untyped-def]
-    from flyball.queueing.chain import Replicas, ServiceRates, TableStates
+    from flyball.queueing.chain import Replicas, TableStates
 
-    return Replicas(
-        table,
-        one(queue)[0],
-        rates[-1:],
-        TableStates(
-            one(rates.size)[0], ServiceRates(one(rates.size)[0], table.lines(), rates[:, None], rates.size)
-        ),
-    )
+    class Recorded(LinearCurve):
+        straight = np.zeros(1)  # type: ignore[assignment]
+
+        def residence_time(self, n: FloatArray) -> FloatArray:
+            return n / rates[n.astype(int) - 1]
+
+    states = TableStates(Recorded(**vars(table) | {"max_batch_size": one(rates.size)[0]}))
+    return Replicas(table, one(queue)[0], rates[-1:], states)
 
 
 def test_closed_form_and_recursion_agree_on_the_recorded_cases(compared: Counter[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -10,7 +13,7 @@ from msgspec.structs import replace
 from flyball.queueing.percentiles import Metric
 from flyball.solve.candidates import BINDINGS, Candidates
 from flyball.solve.pairs import EXCLUSIONS, WAIT_MARGIN
-from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution
+from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution, parts
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Promise, Reason, ServerPlan, Shortage, Status
 from flyball.spec.service_class import MEAN, Target
@@ -43,34 +46,65 @@ class Explainer:
         )
         self.free = problem.limit - taken
         self.unlimited = fleet.settings.unlimited or fleet.settings.solver == "unlimited"
-        self._columns = {
-            name: getattr(sized if hasattr(sized, name) else sized.pairs, name).tolist()
-            for name in (
-                "accelerator", "batch", "replicas", "unit_cost", "cost", "itl", "ttft", "utilization",
-                "max_rate", "watts", "binding",
-            )
-        }  # fmt: skip
-        self._rows = sized.pairs.target_rows()
-        self._value = problem.value.tolist()
-        self._merit = problem.cost.tolist() if solution.divisible else self._value
+        self._rows = [
+            (metric, quantile, Target(metric, 0.0, quantile).statistic)
+            for metric, quantile in sized.pairs.target_rows()
+        ]
+        self._merit = (problem.cost if solution.divisible else problem.value).tolist()
         self._pair = pairs.tolist()
-        self._excluded: dict[int, list[int]] = {}
-        for pair in np.flatnonzero(sized.excluded > 0).tolist():
-            self._excluded.setdefault(int(sized.pairs.server[pair]), []).append(pair)
+        self._excluded: dict[int, list[Exclusion]] = {}
+        self._limits: dict[tuple[int, Metric], float] = {}
+        self._exclude()
+        self._look_for_room()
 
     def servers(self) -> tuple[ServerPlan, ...]:
         """In order of name."""
         start = self.problem.start.tolist()
         option, served = self.solution.option.tolist(), self.solution.served.tolist()
+        options = [range(first, last) for first, last in pairwise(start)]
+        others = [self._next_best(range_, o) for range_, o in zip(options, option, strict=True)]
+        mixed = [o for mix in self.solution.mix.values() for o, _ in mix]
+        self._options = self._made(sorted({*option, *others, *mixed} - {NONE}))
+        self._options[NONE] = None
+        has = np.diff(self.problem.start) > 0
+        least = np.full(len(options), np.inf)
+        if has.any():
+            least[has] = np.minimum.reduceat(self.problem.cost, self.problem.start[:-1][has])
+        self._least_cost = least.tolist()
         self._weigh_up()
         return tuple(
-            self._server(s, range(start[s], start[s + 1]), option[s], served[s]) for s in range(len(option))
+            self._server(s, *of_server)
+            for s, of_server in enumerate(zip(options, option, others, served, strict=True))
         )
+
+    def _exclude(self) -> None:
+        """Exclusions of every server, in order of accelerator name."""
+        sized = self.sized
+        at = np.flatnonzero(sized.excluded > 0)
+        columns = (sized.pairs.server, sized.pairs.profile, sized.excluded, sized.worst, sized.best)
+        for s, profile, kind, worst, best in zip(*(c[at].tolist() for c in columns), strict=True):
+            made = self._exclusion(s, self.fleet.profiles[profile].accelerator, EXCLUSIONS[kind], worst, best)
+            self._excluded.setdefault(s, []).append(made)
+
+    def _look_for_room(self) -> None:
+        """Which uses of rows by options need more than is free beside what the option's server holds now."""
+        problem = self.problem
+        s, o, n = parts(self.solution)
+        held = np.zeros((len(problem.names), len(problem.rows)))
+        use, part = problem.uses(o)
+        np.add.at(held, (s[part], problem.use_row[use]), problem.each[use] * n[part])
+        option = np.repeat(np.arange(problem.server.size), np.diff(problem.use_start))
+        self._needed = problem.each * problem.replicas[option]
+        self._room = self.free[problem.use_row] + held[problem.server[option], problem.use_row]
+        self._lacks = (self._needed > self._room + SAME) & (self.pairs[option] != NONE)
+        short = np.zeros(problem.server.size, dtype=bool)
+        short[option[self._lacks]] = True
+        self._short = short.tolist()
 
     def _weigh_up(self) -> None:
         """Promises of every part at its load, and the parts that do not have an option's own size."""
         self._parts: dict[int, tuple[Option, ...]] = {}
-        self._promises: dict[int, tuple[Promise, ...]] = {}
+        self._promises: dict[int, dict[tuple[Metric, str], Promise]] = {}
         self._turned_away: dict[int, float] = {}
         loaded: list[tuple[int, int, float, float]] = []  # server, option, replicas, share of the load
         for s in np.flatnonzero(self.solution.option != NONE).tolist():
@@ -90,8 +124,9 @@ class Explainer:
         count, shares = np.array([p[2] for p in loaded]), np.array([p[3] for p in loaded])
         metrics, watts = self.sized.pairs.at_load(at, count, shares)
         first = metrics.wait_time if self.fleet.generation == "G1" else metrics.ttft
+        blocking = metrics.blocking.tolist()
         for i, (s, _, _, part_of_load) in enumerate(loaded):
-            lost = part_of_load * float(metrics.blocking[i])
+            lost = part_of_load * blocking[i]
             self._turned_away[s] = self._turned_away.get(s, 0.0) + lost
         for i, (s, o, n, _) in enumerate(loaded):
             if not self._whole(s):
@@ -112,15 +147,20 @@ class Explainer:
             else:
                 values = getattr(metrics, FIELD[metric])[rows]
                 values = values * (WAIT_MARGIN if quantile != MEAN else 1.0)
+            statistic = targets[0][1].statistic
             for (i, target), value in zip(targets, values.tolist(), strict=True):
-                self._keep(loaded[i][0], target, value)
+                kept = self._promises.setdefault(loaded[i][0], {})
+                same = kept.pop((metric, statistic), None)  # of another part of a mix: the slower one counts
+                value = value if same is None else max(value, same.value)
+                met = value <= target.limit * (1 + MET)
+                kept[metric, statistic] = Promise(metric, statistic, target.limit, value, met)
 
     def _whole(self, s: int) -> bool:
         return bool(self.solution.served[s]) and s not in self.solution.mix
 
     def _resized(self, option: int, replicas: float) -> Option:
-        made, whole = self._option(option), float(self.problem.replicas[option]) or 1.0
-        cost = self._columns["unit_cost"][self._pair[option]] * replicas
+        made, whole = self._options[option] or REST, float(self.problem.replicas[option]) or 1.0
+        cost = float(self.sized.pairs.unit_cost[self._pair[option]]) * replicas
         watts = None if made.watts is None else made.watts * replicas / whole
         return replace(
             made, replicas=int(replicas), cost=cost, value=made.value * replicas / whole, watts=watts
@@ -136,79 +176,72 @@ class Explainer:
                 kinds.setdefault((target.metric, target.quantile), []).append((i, target))
         return kinds
 
-    def _keep(self, s: int, target: Target, value: float) -> None:
-        have = self._promises.get(s, ())
-        same = [p for p in have if (p.metric, p.statistic) == (target.metric, target.statistic)]
-        value = max([value, *(p.value for p in same)])
-        made = Promise(
-            target.metric, target.statistic, target.limit, value, value <= target.limit * (1 + MET)
+    def _made(self, options: list[int]) -> dict[int, Option | None]:
+        """Options of the problem as `Option`, each at its server's whole load."""
+        pair, sized = self.pairs[options], self.sized
+        real = pair != NONE
+        at, accelerators = pair[real], self.fleet.accelerators
+        figures = (
+            sized.replicas[at].astype(np.int64),
+            sized.pairs.batch[at].astype(np.int64),
+            sized.cost[at],
+            self.problem.value[options][real],
+            sized.itl[at],
+            sized.ttft[at],
+            sized.utilization[at],
+            sized.max_rate[at],
         )
-        self._promises[s] = (*(p for p in have if p not in same), made)
+        columns: list[list[Any]] = [
+            [accelerators[a].name for a in sized.pairs.accelerator[at].tolist()],
+            *(column.tolist() for column in figures),
+            [None if math.isnan(watts) else watts for watts in sized.watts[at].tolist()],
+            [BINDINGS[binding] for binding in sized.binding[at].tolist()],
+        ]
+        made = (Option(*row) for row in zip(*columns, strict=True))
+        return {o: next(made) if is_real else REST for o, is_real in zip(options, real.tolist(), strict=True)}
 
-    def _option(self, option: int) -> Option:
-        pair = self._pair[option]
-        if pair == NONE:
-            return REST
-        c = self._columns
-        watts = c["watts"][pair]
-        return Option(
-            self.fleet.accelerators[c["accelerator"][pair]].name,
-            int(c["replicas"][pair]),
-            int(c["batch"][pair]),
-            c["cost"][pair],
-            self._value[option],
-            c["itl"][pair],
-            c["ttft"][pair],
-            c["utilization"][pair],
-            c["max_rate"][pair],
-            None if watts != watts else watts,
-            BINDINGS[c["binding"][pair]],
-        )
-
-    def _server(self, s: int, options: range, option: int, served: bool) -> ServerPlan:
+    def _server(self, s: int, options: range, option: int, other: int, served: bool) -> ServerPlan:
         name, priority = self.problem.names[s], int(self.problem.priority[s])
-        exclusions = tuple(self._exclusion(pair) for pair in self._excluded.get(s, ()))
+        exclusions = tuple(self._excluded.get(s, ()))
         if option == NONE:
-            reason: Reason = "no_capacity" if options else self._no_options(s)
-            shortages = tuple(x for o in options for x in self._shortages(o))
+            reason: Reason = "no_capacity" if options else self._no_options(s, exclusions)
+            shortages = self._shortages(options)
             return ServerPlan(name, priority, "unserved", reason, shortages=shortages, exclusions=exclusions)
-        next_best = self._next_best(options, option)
         if self._pair[option] == NONE:
             return ServerPlan(name, priority, "idle", "no_load", REST, exclusions=exclusions)
         parts = self._parts.get(s, ())
         mix = parts if len(parts) > 1 else ()
-        allocation = max(parts, key=lambda p: p.max_rate * p.replicas) if parts else self._option(option)
-        better = [o for o in options if self._merit[option] - self._merit[o] > SAME]
-        shortages = tuple(x for o in better for x in self._shortages(o))
+        allocation = max(parts, key=lambda p: p.max_rate * p.replicas) if parts else self._options[option]
+        assert allocation is not None
+        mine = self._merit[option]
+        better = [o for o in options if mine - self._merit[o] > SAME]
         status: Status = "served" if served else "best_effort"
-        if not served:
-            shortages = tuple(x for o in options for x in self._shortages(o))
         return ServerPlan(
             name,
             priority,
             status,
-            self._reason(s, option, served, bool(mix), bool(better), allocation),
+            self._reason(s, served, bool(mix), bool(better), allocation),
             allocation,
-            self._promises.get(s, ()),
+            tuple(self._promises.get(s, {}).values()),
             self._turned_away.get(s, 0.0),
             mix,
-            next_best,
-            shortages,
+            self._options[other],
+            self._shortages(better if served else options),
             exclusions,
         )
 
-    def _next_best(self, options: range, option: int) -> Option | None:
-        """The next option of no less value that would fit; where there is none, the next at all."""
-        others = [o for o in options if o != option]
-        dearer = [o for o in others if self._merit[o] >= self._merit[option]]
-        other = next((o for o in dearer if self.unlimited or not self._shortages(o)), None)
-        if other is None and others:
-            other = (dearer or others)[0]
-        return None if other is None else self._option(other)
+    def _next_best(self, options: range, option: int) -> int:
+        """The next option of no less value that would fit; where there is none, the next at all, or NONE."""
+        if option == NONE:
+            return NONE
+        mine = self._merit[option]
+        dearer = [o for o in options if o != option and self._merit[o] >= mine]
+        for o in dearer:
+            if self.unlimited or not self._short[o]:
+                return o
+        return dearer[0] if dearer else next((o for o in options if o != option), NONE)
 
-    def _reason(
-        self, s: int, option: int, served: bool, mixed: bool, better: bool, allocation: Option
-    ) -> Reason:
+    def _reason(self, s: int, served: bool, mixed: bool, better: bool, allocation: Option) -> Reason:
         server = self.fleet.servers[self.sized.servers[s]]
         if not served:
             return "short"
@@ -218,52 +251,45 @@ class Explainer:
             return "capacity"
         if server.keep_accelerator and server.current.accelerator == allocation.accelerator:
             return "pinned"
-        first, last = int(self.problem.start[s]), int(self.problem.start[s + 1])
-        if allocation.cost > self.problem.cost[first:last].min() + SAME:
+        if allocation.cost > self._least_cost[s] + SAME:
             return "kept"
         return "cheapest"
 
-    def _no_options(self, s: int) -> Reason:
+    def _no_options(self, s: int, exclusions: tuple[Exclusion, ...]) -> Reason:
         given = self.sized.server_reason[s]
         if given:
             return given  # type: ignore[return-value]
-        reasons = {EXCLUSIONS[int(self.sized.excluded[p])] for p in self._excluded.get(s, ())}
-        if "out_of_reach" in reasons or "kv_too_small" in reasons:
+        reasons = {e.reason for e in exclusions}
+        if not reasons.isdisjoint(("out_of_reach", "kv_too_small", "too_many")):
             return "out_of_reach"
         return "pinned" if "not_current" in reasons else "no_profile"
 
-    def _exclusion(self, pair: int) -> Exclusion:
-        kind = EXCLUSIONS[int(self.sized.excluded[pair])]
-        accelerator = self.fleet.profiles[int(self.sized.pairs.profile[pair])].accelerator
+    def _exclusion(self, s: int, accelerator: str, kind: str, worst: int, best: float) -> Exclusion:
         if kind != "out_of_reach":
             return Exclusion(accelerator, kind)  # type: ignore[arg-type]
-        metric, quantile = self._rows[int(self.sized.worst[pair])]
-        promise = self.sized.pairs.promises[int(self.sized.pairs.server[pair])]
-        limit = min(
-            (t.limit for t in (promise.targets if promise else ()) if t.metric == metric), default=0.0
-        )
-        statistic = Target(metric, limit, quantile).statistic
-        return Exclusion(accelerator, "out_of_reach", metric, statistic, limit, float(self.sized.best[pair]))
+        metric, _, statistic = self._rows[worst]
+        promise = self.sized.pairs.promises[s]
+        known = (id(promise), metric)  # servers of a class share their promise
+        if known not in self._limits:
+            targets = promise.targets if promise else ()
+            self._limits[known] = min((t.limit for t in targets if t.metric == metric), default=0.0)
+        return Exclusion(accelerator, "out_of_reach", metric, statistic, self._limits[known], best)
 
-    def _shortages(self, option: int) -> list[Shortage]:
-        """Rows in which an option needs more than is free beside what its server holds now."""
-        pair = self._pair[option]
-        if pair == NONE:
-            return []
-        s = int(self.problem.server[option])
-        held = np.zeros(len(self.problem.rows))
-        mine = int(self.solution.option[s])
-        if mine != NONE:
-            for o, n in self.solution.mix.get(s, [(mine, int(self.solution.replicas[s]))]):
-                for row, amount in self.problem.per_replica(o):
-                    held[row] += amount * n
-        whole = float(self.problem.replicas[option])
-        name = self.fleet.accelerators[self._columns["accelerator"][pair]].name
-        return [
-            Shortage(name, self.problem.rows[row], amount * whole, float(self.free[row] + held[row]))
-            for row, amount in self.problem.per_replica(option)
-            if amount * whole > self.free[row] + held[row] + SAME
-        ]
+    def _shortages(self, options: Iterable[int]) -> tuple[Shortage, ...]:
+        """Rows in which options need more than is free beside what their server holds now."""
+        start, row = self.problem.use_start, self.problem.use_row
+        return tuple(
+            Shortage(
+                self._accelerator(o), self.problem.rows[row[u]], float(self._needed[u]), float(self._room[u])
+            )
+            for o in options
+            if self._short[o]
+            for u in range(start[o], start[o + 1])
+            if self._lacks[u]
+        )
+
+    def _accelerator(self, option: int) -> str:
+        return self.fleet.accelerators[int(self.sized.pairs.accelerator[self._pair[option]])].name
 
 
 def options_of(fleet: Fleet, sized: Candidates, server: ServerPlan) -> list[tuple[Option, bool]]:

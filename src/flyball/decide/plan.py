@@ -17,13 +17,17 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.problem import cost_of, used, value_of
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
+from flyball.units import Seconds
 
 
-def plan(fleet: Fleet, sized: Candidates | None = None) -> Plan:
-    """Plan a fleet. `sized` are its candidates where they are at hand already. Same fleet, same plan."""
+def plan(fleet: Fleet, sized: Candidates | None = None, budget: Seconds | None = None) -> Plan:
+    """Plan a fleet. `sized` are its candidates where they are at hand already. Same fleet, same plan.
+
+    But for `budget`: solvers that it stops leave a valid plan, no worse than greedy's, which notes it.
+    """
     sized = candidates(fleet) if sized is None else sized
     problem, pairs = problem_of(fleet, sized)
-    solution = auto.solve(problem, fleet.settings)
+    solution = auto.solve(problem, fleet.settings, budget)
     taken = used(problem, solution)
     servers = Explainer(fleet, sized, problem, pairs, solution, taken).servers()
     unlimited = fleet.settings.unlimited or fleet.settings.solver == "unlimited"

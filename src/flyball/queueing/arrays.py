@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,10 +14,9 @@ Record = TypeVar("Record", bound=Any)
 
 
 def take(record: Record, lanes: IntArray | BoolArray | slice) -> Record:
-    """The same record over some of its lanes; fields that are not arrays stay."""
-    fields = {
-        f.name: value[lanes] if isinstance(value := getattr(record, f.name), np.ndarray) else value
-        for f in dataclasses.fields(record)
-    }
-    made: Record = type(record)(**fields)
+    """The same record over some of its lanes, and what it has cached; what is not an array stays."""
+    made: Record = object.__new__(type(record))
+    made.__dict__.update(
+        {name: v[lanes] if isinstance(v, np.ndarray) else v for name, v in vars(record).items()}
+    )
     return made

@@ -13,6 +13,7 @@ unbounded one wait for ever (inf).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
-from flyball.queueing.curves import Curve, Lines
+from flyball.queueing.curves import Curve
 from flyball.queueing.iteration import IterationCurve
 from flyball.queueing.negative_binomial import log_binomial, log_cdf, top_share
 
@@ -32,8 +33,12 @@ FLAT = 1e-5
 """Slope over intercept below which the negative binomial has degenerated to a Poisson law."""
 FAINT = 1e-12
 """Loads below this share of mu(1) are evaluated at it: nothing changes any more, and nothing overflows."""
-STEPS_BETWEEN_RESCALES = 16
 NEGLIGIBLE = 1e-18
+LARGEST_EXPONENT = 500.0
+"""A stretch of states is cut so that nothing in it overflows."""
+SHORTEST = 16
+"""States of the first stretch of a table; each is as long as all before it, up to `CELLS` of all lanes."""
+CELLS = 32_768
 BLOCK = 32_768
 TABLE_BLOCK = 2048
 
@@ -86,90 +91,68 @@ def _upto(x: FloatArray, r: FloatArray, n: FloatArray, threshold: FloatArray) ->
     return np.where(threshold < 0, 0.0, np.stack(rows))
 
 
-class ServiceRates:
-    """mu(1), mu(2), ... of (C,) lanes, row by row and only as far as they are asked for."""
-
-    def __init__(
-        self, limit: FloatArray, lines: Lines, rows: FloatArray | None = None, known: int = 0
-    ) -> None:
-        self._limit, self._lines = limit, lines
-        self._rows = np.empty((32, limit.size)) if rows is None else rows
-        self._known = known
-
-    def take(self, lanes: IntArray) -> ServiceRates:
-        """The same over some of the lanes; what is known stays known."""
-        return ServiceRates(
-            self._limit[lanes], self._lines.take(lanes), self._rows[: self._known, lanes], self._known
-        )
-
-    def row(self, n: int) -> FloatArray:
-        """mu(n), (C,); a lane keeps mu(N) above its N."""
-        while self._known < n:
-            if self._known == len(self._rows):
-                longer = np.empty((max(2 * len(self._rows), 32), self._limit.size))
-                longer[: self._known] = self._rows[: self._known]
-                self._rows = longer
-            batch = np.minimum(self._limit, self._known + 1.0)
-            self._lines.advance(batch)
-            tau = self._lines.slope * batch
-            tau += self._lines.intercept
-            np.divide(batch, tau, out=self._rows[self._known])
-            self._known += 1
-        row: FloatArray = self._rows[n - 1]
-        return row
-
-
 @dataclass(frozen=True, eq=False)
 class TableStates:
-    """Any mu(n) that does not fall with n: sums over the states from below, in units of the present p(n).
+    """Any mu(n): p(n) / P(at most n) from below, a stretch of states at a time."""
 
-    Lanes stand in descending order of N, so that at state n those with N >= n are the first ones.
-    """
-
-    max_batch_size: FloatArray
-    service_rates: ServiceRates
+    curve: Curve
 
     def take(self, lanes: IntArray) -> TableStates:
-        return TableStates(self.max_batch_size[lanes], self.service_rates.take(lanes))
+        return TableStates(take(self.curve, lanes))
 
     def below(self, rate: FloatArray, threshold: FloatArray | None = None) -> Below:
         """h, E and the distribution function at (T, C) thresholds, at (C,) rates.
 
-        With S(n) = p(0) + ... + p(n), the mean is N - (S(0) + ... + S(N-1)) / S(N).
+        A lane leaves the table at its N, or where nothing of weight is to come.
         """
-        limit = self.max_batch_size
-        if not limit.size:
-            return Below(rate, rate, threshold)
-        steps = 1.0 / np.maximum(rate, FAINT * self.service_rates.row(1))
-        unit, total, sums = np.ones_like(rate), np.ones_like(rate), np.zeros_like(rate)
-        part = None if threshold is None else np.where(threshold >= 0, 1.0, 0.0)
-        reached = limit.copy()
-        factor = np.empty_like(rate)
-        counts = (limit.size - np.searchsorted(limit[::-1], np.arange(limit[0] + 1.0), side="left")).tolist()
-        for n in range(1, int(limit[0]) + 1):
-            live = counts[n]
-            f, t, s, u = factor[:live], total[:live], sums[:live], unit[:live]
-            np.multiply(self.service_rates.row(n)[:live], steps[:live], out=f)
-            s += t
-            s *= f
-            t *= f
-            t += u
-            if part is not None and threshold is not None:
-                part[:, :live] *= f
-                part[:, :live] += np.where(threshold[:, :live] >= n, u, 0.0)
-            if n % STEPS_BETWEEN_RESCALES == 0:
-                falls = f.min() > 1.0
-                np.divide(1.0, t, out=f)
-                u *= f
-                s *= f
-                t[:] = 1.0
-                if part is not None:
-                    part[:, :live] *= f
-                if falls and n * u.max() < NEGLIGIBLE:  # nothing more is to come
-                    reached[:live] = n
-                    break
-        share = np.where(reached == limit, unit / total, 0.0)
-        return Below(share, reached - sums / total, None if part is None else part / total)
+        top, mean, unit = np.zeros_like(rate), np.zeros_like(rate), np.ones_like(rate)
+        upto = None if threshold is None else np.where(threshold >= 0, 1.0, 0.0)
+        lanes, curve, begin = np.arange(rate.size), self.curve, 0
+        first = curve.residence_time(np.ones_like(rate))
+        rate = np.maximum(rate, FAINT / first)
+        # With many chunks mu(n) falls towards N, so that the weight may come back there.
+        full = rate * curve.residence_time(curve.max_batch_size) / curve.max_batch_size < 1.0
+        steepest = float((rate * first).max(initial=0.0))
+        while lanes.size:
+            widest = min(
+                LARGEST_EXPONENT / math.log(max(steepest, math.e)), max(begin, SHORTEST), CELLS / lanes.size
+            )
+            width = max(int(min(widest, curve.max_batch_size.max() - begin)), 1)
+            n = np.arange(begin + 1.0, begin + width + 1.0)
+            ratio = _ratios(curve, rate[lanes], n)
+            left, steepest = curve.max_batch_size - begin, float(ratio[:, -1].max())
+            falls = (ratio[:, -1] < 1.0) & full[lanes]
+            product = np.multiply.accumulate(ratio, axis=1, out=ratio)  # p(n) / p(begin)
+            before = unit[lanes]
+            scale = 1.0 / (1.0 + before * product.sum(axis=1))
+            before *= scale
+            unit[lanes] = last = before * product[:, -1]
+            mean[lanes] = mean[lanes] * scale + before * np.einsum("cn,n->c", product, n)
+            if upto is not None and threshold is not None:
+                sums = np.cumsum(product, axis=1)
+                at = np.clip(threshold[:, lanes] - begin, 0.0, width).astype(np.int64)
+                part = np.where(at > 0, sums[np.arange(lanes.size), np.maximum(at, 1) - 1], 0.0)
+                upto[:, lanes] = upto[:, lanes] * scale + before * part
+            ends = np.flatnonzero(left <= width)
+            top[lanes[ends]] = before[ends] * product[ends, left[ends].astype(np.int64) - 1]
+            begin += width
+            stays = np.flatnonzero((left > width) & ~(falls & (begin * last < NEGLIGIBLE)))
+            if stays.size < lanes.size:
+                lanes, curve = lanes[stays], take(curve, stays)
+        return Below(top, mean, upto)
+
+
+def _ratios(curve: Curve, rate: FloatArray, n: FloatArray) -> FloatArray:
+    """lambda / mu(n), (C, n); 0 above N."""
+    ratio = np.multiply.outer(rate * curve.intercept, 1.0 / n)
+    ratio += (rate * curve.slope)[:, None]
+    bent = np.flatnonzero(curve.straight < np.minimum(n[-1], curve.max_batch_size))
+    if bent.size:
+        time = take(curve, bent).residence_time(n[:, None]) / n[:, None]
+        ratio[bent] = rate[bent, None] * time.T
+    if curve.max_batch_size.min() < n[-1]:
+        ratio *= n <= curve.max_batch_size[:, None]
+    return ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +178,7 @@ def has_closed_form(curve: Curve) -> BoolArray:
 
 
 def prepare(curve: Curve, queue_size: FloatArray, *, closed: bool) -> Replicas:
-    """Replicas with closed-form states, or with a table (lanes must then stand in descending N)."""
+    """Replicas with closed-form states, or with a table."""
     n = curve.max_batch_size
     top_rate = n / curve.residence_time(n)
     if closed:
@@ -203,29 +186,17 @@ def prepare(curve: Curve, queue_size: FloatArray, *, closed: bool) -> Replicas:
         return Replicas(
             curve, queue_size, top_rate, LineStates(n, curve.intercept, curve.slope, log_binomial(r, n))
         )
-    return Replicas(curve, queue_size, top_rate, TableStates(n, ServiceRates(n, curve.lines())))
+    return Replicas(curve, queue_size, top_rate, TableStates(curve))
 
 
-def in_blocks(
-    curve: Curve, queue_size: FloatArray, closed: BoolArray, depth: FloatArray | None = None
-) -> Iterator[tuple[IntArray, Replicas]]:
-    """Lanes cut into blocks that fit the cache: (lanes, replicas) of each.
-
-    `depth` is about how many states of each lane will matter: lanes of like depth are kept together, since a
-    recursion goes as far as the deepest lane of its block.
-    """
-    at = np.flatnonzero(closed)
-    at = at[np.argsort(curve.max_batch_size[at], kind="stable")]
-    for i in range(0, at.size, BLOCK):
-        lanes = at[i : i + BLOCK]
-        yield lanes, prepare(take(curve, lanes), queue_size[lanes], closed=True)
-    at = np.flatnonzero(~closed)
-    deep = curve.max_batch_size[at] if depth is None else np.minimum(depth, curve.max_batch_size)[at]
-    at = at[np.argsort(deep, kind="stable")]
-    for i in range(0, at.size, TABLE_BLOCK):
-        lanes = at[i : i + TABLE_BLOCK]
-        lanes = lanes[np.argsort(-curve.max_batch_size[lanes], kind="stable")]
-        yield lanes, prepare(take(curve, lanes), queue_size[lanes], closed=False)
+def in_blocks(curve: Curve, queue_size: FloatArray, closed: BoolArray) -> Iterator[tuple[IntArray, Replicas]]:
+    """Lanes cut into blocks that fit the cache: (lanes, replicas) of each."""
+    for here, most in ((closed, BLOCK), (~closed, TABLE_BLOCK)):
+        at = np.flatnonzero(here)
+        at = at[np.argsort(curve.max_batch_size[at], kind="stable")]
+        for i in range(0, at.size, most):
+            lanes = at[i : i + most]
+            yield lanes, prepare(take(curve, lanes), queue_size[lanes], closed=here is closed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ L, m = input and output tokens of a request; N = max_batch_size. Each curve give
     latencies(...)      mean prefill, itl and ttft from mean occupancy, residence and wait
     prefill_at(n), itl_at(n)   the same at a fixed n, for percentiles
 
-tau(n) = intercept + slope n wherever the number of prefill chunks is constant (`linear`).
+tau(n) = intercept + slope n while the number of prefill chunks is that of n = 1: up to n = `straight`.
 Sources: generations 1 and 2, llm-inferno optimizer v0.5 and v0.6; generation 3, queue-analysis v0.8
 (chunked prefill). Flyball's own is in `iteration`. Arrays are (C,) or (n, C).
 """
@@ -19,22 +19,9 @@ from typing import Protocol
 
 import numpy as np
 
-from flyball.queueing.arrays import BoolArray, FloatArray, IntArray, take
+from flyball.queueing.arrays import BoolArray, FloatArray
 
 DEFAULT_TOKENS_PER_ITERATION = 8192.0
-
-
-class Lines(Protocol):
-    """The straight line of tau that holds at a growing n, (C,)."""
-
-    intercept: FloatArray
-    slope: FloatArray
-
-    def advance(self, n: FloatArray) -> None:
-        """Move on to the lines that hold at n, which must not fall."""
-
-    def take(self, lanes: IntArray) -> Lines:
-        """The same over some of the lanes."""
 
 
 class Curve(Protocol):
@@ -48,8 +35,9 @@ class Curve(Protocol):
     def intercept(self) -> FloatArray: ...
     @property
     def slope(self) -> FloatArray: ...
+    @property
+    def straight(self) -> FloatArray: ...
     def residence_time(self, n: FloatArray) -> FloatArray: ...
-    def lines(self) -> Lines: ...
     def latencies(
         self, in_batch: FloatArray, residence: FloatArray, wait: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
@@ -57,20 +45,6 @@ class Curve(Protocol):
     def itl_at(self, n: FloatArray) -> FloatArray: ...
     @property
     def first_token_after_decode(self) -> bool: ...
-
-
-@dataclass(eq=False)
-class OneLine:
-    """A curve that is one straight line."""
-
-    intercept: FloatArray
-    slope: FloatArray
-
-    def advance(self, n: FloatArray) -> None:
-        """It holds everywhere."""
-
-    def take(self, lanes: IntArray) -> OneLine:
-        return take(self, lanes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +75,9 @@ class LinearCurve:
     def residence_time(self, n: FloatArray) -> FloatArray:
         return self.intercept + self.slope * n
 
-    def lines(self) -> Lines:
-        return OneLine(self.intercept, self.slope)
+    @property
+    def straight(self) -> FloatArray:
+        return self.max_batch_size
 
     def prefill_at(self, n: FloatArray) -> FloatArray:
         return self.prefill_base + self.prefill_slope * n
@@ -230,22 +205,11 @@ class ChunkedCurve:
         chunks = self.chunks(n)
         return (chunks + self.out_tokens) * self.alpha + n * (self._prefill_work(chunks) + self._decode_work)
 
-    def lines(self) -> Lines:
-        chunks = self._first_chunks
-        L, m = self.in_tokens, self.out_tokens
+    @cached_property
+    def straight(self) -> FloatArray:
+        chunks, L, m = self._first_chunks, self.in_tokens, self.out_tokens
         last = np.floor((chunks + m) * (self.tokens_per_iteration - L / chunks) / (L + m))
-        rise = 0.5 * self.gamma * L
-        return ChunkLines(
-            self.intercept.copy(),
-            self.slope.copy(),
-            chunks.copy(),
-            last,
-            self.alpha,
-            rise,
-            L,
-            m,
-            self.tokens_per_iteration,
-        )
+        return np.where(self.linear, self.max_batch_size, last)
 
     def prefill_at(self, n: FloatArray) -> FloatArray:
         return self._parts(n, self.chunks(n))[0]
@@ -264,32 +228,3 @@ class ChunkedCurve:
         prefill = self._parts(in_batch, chunks)[0]
         itl = (residence - prefill) / self.out_tokens
         return prefill, itl, wait + prefill + itl
-
-
-@dataclass(eq=False)
-class ChunkLines:
-    """The lines of a `ChunkedCurve`: one for each number of prefill chunks."""
-
-    intercept: FloatArray
-    slope: FloatArray
-    chunks: FloatArray
-    last: FloatArray
-    """Largest n of the present line."""
-    alpha: FloatArray
-    rise: FloatArray
-    """What one more chunk adds to the slope: it reads the prompt's KV again."""
-    in_tokens: FloatArray
-    out_tokens: FloatArray
-    tokens_per_iteration: FloatArray
-
-    def take(self, lanes: IntArray) -> ChunkLines:
-        return take(self, lanes)
-
-    def advance(self, n: FloatArray) -> None:
-        while (behind := (self.last < n).nonzero()[0]).size:
-            k = self.chunks[behind] + 1.0
-            L, m = self.in_tokens[behind], self.out_tokens[behind]
-            self.chunks[behind] = k
-            self.last[behind] = np.floor((k + m) * (self.tokens_per_iteration[behind] - L / k) / (L + m))
-            self.intercept[behind] = (k + m) * self.alpha[behind]
-            self.slope[behind] += self.rise[behind]

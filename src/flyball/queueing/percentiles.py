@@ -23,7 +23,6 @@ from flyball.queueing.chain import (
     CLOSED_FORM_LIMIT,
     Replicas,
     Steady,
-    TableStates,
     has_closed_form,
     in_blocks,
     steady_state,
@@ -223,16 +222,12 @@ class Latencies:
 
 def distribution(replicas: Replicas, rate: FloatArray) -> tuple[FloatArray, Steady]:
     """P(n = 0..N) of (C,) replicas with tables, (N max + 1, C), and their steady state."""
-    states = replicas.states
-    if not isinstance(states, TableStates):
-        raise TypeError("distribution needs replicas with tables: prepare(..., closed=False)")
     state = steady_state(replicas, rate)
-    n = states.max_batch_size
+    n = replicas.curve.max_batch_size
     size = int(n.max(initial=0))
     batch = np.arange(size + 1.0)[:, None]
     log_p = np.zeros((size + 1, n.size))
-    for k in range(1, size + 1):
-        log_p[k] = log_p[k - 1] + np.log(rate / states.service_rates.row(k))
+    log_p[1:] = np.cumsum(np.log(rate * replicas.curve.residence_time(batch[1:]) / batch[1:]), axis=0)
     log_p = np.where(batch <= n, log_p, -np.inf)
     p = np.exp(log_p - log_p.max(axis=0))
     return p / p.sum(axis=0) * state.weight_below, state

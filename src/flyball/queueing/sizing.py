@@ -104,8 +104,7 @@ def size(
     )
     closed = has_closed_form(curve)
     guessed = guess(curve, targets)
-    depth = expected_depth(curve, np.minimum(guessed, top))
-    for lanes, replicas in in_blocks(curve, queue_size, closed, depth):
+    for lanes, replicas in in_blocks(curve, queue_size, closed):
         search = _Search(replicas, targets.take(lanes), bottom[lanes], top[lanes], guessed[lanes])
         search.into(result, lanes)
         if then is not None:
@@ -127,13 +126,6 @@ def guess(curve: Curve, targets: Targets) -> FloatArray:
     # E[n] = o tau(1) / (1 - slope o): the mean of the whole negative binomial
     finite = np.where(np.isfinite(in_batch), in_batch, 0.0)
     return np.where(np.isfinite(in_batch), finite / (straight + curve.slope * finite), np.inf)
-
-
-def expected_depth(curve: Curve, rate: FloatArray) -> FloatArray:
-    """About how many states matter at a rate: the mean of the negative binomial and nine deviations."""
-    x = np.minimum(rate * curve.slope, 1.0 - 1e-9)
-    mean = rate * (curve.intercept + curve.slope) / (1.0 - x)
-    return mean + 9.0 * np.sqrt(mean / (1.0 - x)) + 32.0
 
 
 class _Search:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,25 +11,27 @@ import numpy as np
 from flyball.solve import greedy, unlimited
 from flyball.solve.problem import Problem, Solution, served_by_priority, value_of
 from flyball.spec.fleet import Settings
+from flyball.units import Seconds
 
 MIX_NODES, MIX_GAP = 2000, 1e-4
 """How hard `auto` tries with divisible load; `exact` goes on to the proof."""
 
 
-def solve(problem: Problem, settings: Settings) -> Solution:
-    """Solve as the settings ask; best effort for what remains, as the saturation policy has it."""
+def solve(problem: Problem, settings: Settings, budget: Seconds | None = None) -> Solution:
+    """Solve as the settings ask; best effort for what remains, as the saturation policy has it.
+
+    `budget` is a guard from outside: solvers that the clock stops leave the best that is known, greedy's
+    answer at least, with a note.
+    """
     if settings.unlimited or settings.solver == "unlimited":
         return unlimited.solve(problem)
+    deadline = math.inf if budget is None else time.monotonic() + budget
     policy = settings.saturation_policy
     if settings.heterogeneous:
-        from flyball.solve.exact import solve_mix
-
-        proof = settings.solver == "exact"
-        mixed = solve_mix(problem) if proof else solve_mix(problem, nodes=MIX_NODES, gap=MIX_GAP)
-        return greedy.with_best_effort(problem, mixed, policy)
+        return _mixed(problem, settings, budget)
     own = greedy.solve(problem, policy, settings.delayed_best_effort)
     if settings.solver == "greedy" or not problem.server.size:
-        return bounded(problem, own)
+        return bounded(problem, own, deadline)
     if _takes_first(problem, own):
         return replace(own, bound=value_of(problem, own), proved=True)
 
@@ -35,23 +39,43 @@ def solve(problem: Problem, settings: Settings) -> Solution:
 
     start = greedy.solve(problem) if policy != "None" else own
     effort = exact.single.FULL if settings.solver == "exact" else exact.single.QUICK
+    if budget is not None:
+        effort = replace(effort, seconds=min(budget, effort.seconds or budget))
     whole = greedy.polished(problem, exact.solve(problem, effort, start))
     better = greedy.with_best_effort(problem, whole, policy)
-    best = max(better, own, key=lambda s: _merit(problem, s))
-    return bounded(problem, own) if best is own else best
+    if max(better, own, key=lambda s: _merit(problem, s)) is better:
+        return better
+    return bounded(problem, replace(own, notes=whole.notes), deadline)
 
 
-def bounded(problem: Problem, solution: Solution) -> Solution:
-    """The same solution with the bound of the linear relaxation for what it serves."""
+def _mixed(problem: Problem, settings: Settings, budget: Seconds | None) -> Solution:
+    """Divisible load; undivided where the clock left nothing better."""
+    from flyball.solve.exact import solve_mix
+
+    proof, policy = settings.solver == "exact", settings.saturation_policy
+    mixed = (
+        solve_mix(problem, budget=budget)
+        if proof
+        else solve_mix(problem, nodes=MIX_NODES, gap=MIX_GAP, budget=budget)
+    )
+    best = greedy.with_best_effort(problem, mixed, policy)
+    if not mixed.notes:
+        return best
+    own = greedy.solve(problem, policy, settings.delayed_best_effort)
+    own = replace(own, bound=0.0, divisible=True, notes=mixed.notes)
+    return max(best, own, key=lambda s: _merit(problem, s))
+
+
+def bounded(problem: Problem, solution: Solution, deadline: float = math.inf) -> Solution:
+    """The same solution with the linear relaxation's bound for what it serves; -inf past the deadline."""
+    value = value_of(problem, solution)
     if _takes_first(problem, solution):
-        bound = value_of(problem, solution)
-    else:
-        from flyball.solve.exact import single
+        return replace(solution, bound=value)
+    from flyball.solve.exact import single
 
-        bound = min(
-            single.bound(problem, dict(served_by_priority(problem, solution))), value_of(problem, solution)
-        )
-    return replace(solution, bound=bound)
+    left = None if math.isinf(deadline) else deadline - time.monotonic()
+    bound, notes = single.bound(problem, dict(served_by_priority(problem, solution)), left)
+    return replace(solution, bound=min(bound, value), notes=tuple(dict.fromkeys((*solution.notes, *notes))))
 
 
 def _takes_first(problem: Problem, solution: Solution) -> bool:

@@ -26,12 +26,16 @@ from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Binding
 from flyball.spec.server import Server
 from flyball.spec.service_class import ModelTargets
-from flyball.units import SECONDS_PER_HOUR
+from flyball.units import SECONDS_PER_HOUR, Seconds
 
 ACCELERATOR_PENALTY = 0.1
 SAFE_SHARE = 0.9
 """Of the highest rate, where a throughput target sizes the server, and in Flyball's own form."""
 CEIL_SLACK = 1e-9
+SHORTEST: Seconds = 1e-9
+"""That a request alone may take: a profile of less is not filled in."""
+MOST_REPLICAS = 1e9
+"""Of one server, as in the documents."""
 BINDINGS: tuple[Binding, ...] = (
     "ttft",
     "itl",
@@ -173,8 +177,8 @@ class _Sized:
         """Size pairs of one form, and see what each replica does at its share of the load."""
         pairs, generation = self.pairs, self.pairs.fleet.generation
         curve = pairs.curve(at)
-        instant = curve.residence_time(np.ones(at.size)) <= 0.0
-        if instant.any():  # a request that takes no time says that the profile is not filled in
+        instant = curve.residence_time(np.ones(at.size)) < SHORTEST
+        if instant.any():
             self.excluded[at[instant]] = EXCLUSIONS.index("not_learned")
             at = at[~instant]
             if not at.size:
@@ -202,6 +206,7 @@ class _Sized:
             needed = np.ceil(offered[chosen] / capacity * (1.0 - CEIL_SLACK) + spare)
             count = np.maximum(np.maximum(needed, pairs.min_replicas[where]), 1.0)
             some = replicas.take(good)
+            self.excluded[where[count > MOST_REPLICAS]] = EXCLUSIONS.index("too_many")
             metrics = metrics_of(some, steady_state(some, offered[chosen] / count))
             self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
             self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft

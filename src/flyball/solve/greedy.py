@@ -153,7 +153,24 @@ def _round_robin(state: _State, servers: list[int]) -> None:
             if option != NONE:
                 state.add(server, option, 1)
                 going.append(server)
+        rounds = _same_rounds(state, going)
+        for server in going if rounds > 0 else ():
+            state.add(server, state.option[server], rounds)
         servers = going
+
+
+def _same_rounds(state: _State, servers: list[int]) -> int:
+    """Whole rounds in which each of them gets one more: a large fleet would take long one by one."""
+    rounds, taken = math.inf, dict[int, float]()
+    for server in servers:
+        option = state.option[server]
+        rounds = min(rounds, state.problem.replicas[option] - state.replicas[server])
+        for row, amount in state.problem.per_replica(option):
+            taken[row] = taken.get(row, 0.0) + amount
+    for row, amount in taken.items():
+        if amount > 0:
+            rounds = min(rounds, (state.free[row] + SLACK) // amount)
+    return int(rounds) if math.isfinite(rounds) else 0
 
 
 def polished(problem: Problem, solution: Solution) -> Solution:

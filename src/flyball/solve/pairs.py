@@ -35,7 +35,15 @@ QUEUE_PER_BATCH = 10.0
 WAIT_MARGIN = -math.log(1.0 - 0.95)
 """Generation 1: the mean wait stays below the limit over this, as if waits were exponential."""
 LARGEST_BATCH = 65_536.0
-EXCLUSIONS = ("", "out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small")
+EXCLUSIONS = (
+    "",
+    "out_of_reach",
+    "not_current",
+    "unknown_accelerator",
+    "not_learned",
+    "kv_too_small",
+    "too_many",
+)
 FORMS = (FlatTiming, PhaseTiming, ChunkedTiming, IterationTiming)
 
 
@@ -123,8 +131,8 @@ class Pairs:
         """alpha, beta, gamma or kappa, and delta of some pairs, seconds; 0 where the form has none."""
         timings = [p.timing for p in self.fleet.profiles]
         columns = []
-        for names in (("alpha",), ("beta",), ("gamma", "kappa"), ("delta",)):
-            values = [next((getattr(t, n) for n in names if hasattr(t, n)), 0.0) for t in timings]
+        for name, other in (("alpha", ""), ("beta", ""), ("gamma", "kappa"), ("delta", "")):
+            values = [getattr(t, name, None) or getattr(t, other, 0.0) for t in timings]
             columns.append(np.array(values, dtype=float)[self.profile[at]])
         return columns[0], columns[1], columns[2], columns[3]
 
@@ -154,26 +162,30 @@ class Pairs:
         sizes = [default if s.max_queue_size is None else float(s.max_queue_size) for s in self.servers]
         return np.array(sizes)[self.server[at]]
 
-    def _promised(self) -> list[tuple[Target, ...]]:
-        promises = [p.targets if p else () for p in self.promises]
+    def _promised(self) -> tuple[list[tuple[Target, ...]], IntArray]:
+        """What different promises there are, and which of them each server has."""
+        number: dict[int, int] = {}
+        of_server = np.array([number.setdefault(id(p), len(number)) for p in self.promises], dtype=np.int64)
+        promises = [p.targets if p else () for p in {id(p): p for p in self.promises}.values()]
         if self.fleet.generation != "G1":
-            return promises
-        return [tuple(_exponential(t) for t in p) for p in promises]
+            return promises, of_server
+        return [tuple(_exponential(t) for t in p) for p in promises], of_server
 
     def target_rows(self) -> tuple[tuple[Metric, float], ...]:
         """(metric, quantile) of the rows of `targets`: the means first, then the quantiles that occur."""
-        kinds = sorted({(t.metric, t.quantile) for p in self._promised() for t in p if t.quantile != MEAN})
+        kinds = sorted({(t.metric, t.quantile) for p in self._promised()[0] for t in p if t.quantile != MEAN})
         return (*((metric, MEAN) for metric in MEAN_METRICS), *kinds)
 
     def targets(self, at: IntArray) -> Targets:
         """Limits of the pairs' classes; quantile targets become one row per (metric, quantile)."""
-        promises = self._promised()
+        promises, of_server = self._promised()
         rows = self.target_rows()
         limits = {row: np.full(len(promises), np.inf) for row in rows}
-        for s, promise in enumerate(promises):
+        for i, promise in enumerate(promises):
             for t in promise:
-                limits[t.metric, t.quantile][s] = min(t.limit, limits[t.metric, t.quantile][s])
-        columns = [limits[row][self.server[at]] for row in rows]
+                limits[t.metric, t.quantile][i] = min(t.limit, limits[t.metric, t.quantile][i])
+        mine = of_server[self.server[at]]
+        columns = [limits[row][mine] for row in rows]
         quantile_targets = [
             QuantileTarget(metric, np.full(at.size, quantile), column)
             for (metric, quantile), column in zip(rows[4:], columns[4:], strict=True)

@@ -7,6 +7,7 @@ value, then name, so that ties break by name wherever the first of equals is tak
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -58,19 +59,30 @@ class Problem:
     min_replicas: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """(S,)"""
 
-    @property
+    @cached_property
     def amount(self) -> FloatArray:
         """(U,) use of each row by each option, whole."""
         return np.repeat(self.replicas, np.diff(self.use_start)) * self.use_fixed + self.use_load
 
+    @cached_property
+    def each(self) -> FloatArray:
+        """(U,) use of each row by one replica."""
+        count = np.where(self.replicas == 0, 1.0, self.replicas)
+        each: FloatArray = self.use_fixed + self.use_load / np.repeat(count, np.diff(self.use_start))
+        return each
+
+    def uses(self, options: IntArray) -> tuple[IntArray, IntArray]:
+        """The uses of some options, one option after the other, and which of them each belongs to."""
+        count = np.diff(self.use_start)[options]
+        which = np.repeat(np.arange(options.size), count)
+        return self.use_start[options][which] + np.arange(which.size) - (np.cumsum(count) - count)[
+            which
+        ], which
+
     def per_replica(self, option: int) -> list[tuple[int, float]]:
         """(row, use of one replica) of an option."""
         first, last = int(self.use_start[option]), int(self.use_start[option + 1])
-        count = float(self.replicas[option]) or 1.0
-        return [
-            (int(self.use_row[u]), float(self.use_fixed[u] + self.use_load[u] / count))
-            for u in range(first, last)
-        ]
+        return list(zip(self.use_row[first:last].tolist(), self.each[first:last].tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +107,25 @@ class Solution:
     notes: tuple[str, ...] = ()
 
 
+def parts(solution: Solution) -> tuple[IntArray, IntArray, FloatArray]:
+    """(server, option, replicas) of all that is allocated, mixes after all others."""
+    whole = solution.option != NONE
+    whole[list(solution.mix)] = False
+    server = np.flatnonzero(whole)
+    mixed = [(s, o, n) for s, mix in solution.mix.items() for o, n in mix]
+    return (
+        np.concatenate([server, np.array([m[0] for m in mixed], dtype=np.int64)]),
+        np.concatenate([solution.option[server], np.array([m[1] for m in mixed], dtype=np.int64)]),
+        np.concatenate([solution.replicas[server], np.array([m[2] for m in mixed], dtype=float)]),
+    )
+
+
 def used(problem: Problem, solution: Solution) -> FloatArray:
     """(R,) what a solution takes of each row."""
+    _, option, count = parts(solution)
+    use, part = problem.uses(option)
     total = np.zeros(len(problem.rows))
-    parts = [
-        (int(o), float(n))
-        for s, (o, n) in enumerate(zip(solution.option, solution.replicas, strict=True))
-        if s not in solution.mix
-    ] + [(o, float(n)) for part in solution.mix.values() for o, n in part]
-    for option, count in parts:
-        if option != NONE:
-            for row, amount in problem.per_replica(option):
-                total[row] += count * amount
+    np.add.at(total, problem.use_row[use], count[part] * problem.each[use])
     return total
 
 
@@ -119,11 +138,8 @@ def value_of(problem: Problem, solution: Solution) -> float:
 
 def cost_of(problem: Problem, solution: Solution) -> float:
     """Dollars per hour of all that is allocated."""
-    total = 0.0
-    for s in np.flatnonzero(solution.option != NONE):
-        parts = solution.mix.get(int(s), [(int(solution.option[s]), float(solution.replicas[s]))])
-        total += sum(float(problem.unit_cost[o]) * n for o, n in parts)
-    return total
+    _, option, count = parts(solution)
+    return float((problem.unit_cost[option] * count).sum())
 
 
 def served_by_priority(problem: Problem, solution: Solution) -> list[tuple[int, int]]:

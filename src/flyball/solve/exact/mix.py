@@ -8,18 +8,25 @@ original, the plan that is solved is the plan that is returned.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
 
-from flyball.solve.exact.model import INFINITY, PROOF, from_rows, run
+from flyball.solve.exact.model import INFINITY, PROOF, STOPPED, from_rows, run
 from flyball.solve.problem import NONE, Problem, Solution, cost_of
 
 
 def solve_mix(
-    problem: Problem, *, nodes: int | None = None, gap: float = PROOF, seconds: float = 60.0
+    problem: Problem,
+    *,
+    nodes: int | None = None,
+    gap: float = PROOF,
+    seconds: float = 60.0,
+    budget: float | None = None,
 ) -> Solution:
-    """Lexicographic service by priority, then least cost to a gap; the clock guards each stage."""
+    """Lexicographic service by priority, then least cost to a gap; the clock guards each stage, and all."""
+    deadline = math.inf if budget is None else time.monotonic() + budget
     count, options = len(problem.names), problem.server.size
     usable = (problem.option_rate > 0) | (problem.replicas == 0)
     capacity = np.where(usable, problem.option_rate, 0.0)
@@ -57,7 +64,7 @@ def solve_mix(
         ),
     ]
     limits = np.concatenate([upper, has.astype(float)])
-    best, proved, notes = None, True, []
+    best, proved, stopped = None, True, False
     for priority in np.unique(problem.priority[has]):
         members = number[has & (problem.priority == priority)]
         profit = np.zeros(limits.size)
@@ -67,10 +74,11 @@ def solve_mix(
             integer=True,
             absolute_gap=1 - 1e-3,
             nodes=nodes,
-            seconds=seconds,
+            seconds=min(seconds, deadline - time.monotonic()),
         )
         got = 0 if answer.x is None else round(float(answer.x[options + members].sum()))
         proved = proved and answer.optimal
+        stopped = stopped or answer.timed_out
         best = answer.x if answer.x is not None else best
         blocks.append(
             (
@@ -87,13 +95,12 @@ def solve_mix(
         integer=True,
         relative_gap=gap,
         nodes=nodes,
-        seconds=seconds,
+        seconds=min(seconds, deadline - time.monotonic()),
         begin=best,
     )
     x = answer.x if answer.x is not None else best
     proved = proved and answer.optimal
-    if answer.timed_out:
-        notes.append("stopped by the clock: the same input may give another plan")
+    notes = (STOPPED,) if stopped or answer.timed_out else ()
     option, replicas = np.full(count, NONE), np.zeros(count)
     mix: dict[int, list[tuple[int, int]]] = {}
     served = np.zeros(count, dtype=bool)
@@ -109,7 +116,7 @@ def solve_mix(
             option[s], replicas[s] = largest[0], sum(n for _, n in parts)
             if len(parts) > 1:
                 mix[s] = parts
-    solution = Solution("exact", option, replicas, served, answer.bound, proved, mix, True, tuple(notes))
+    solution = Solution("exact", option, replicas, served, answer.bound, proved, mix, True, notes)
     cost = cost_of(problem, solution)
     bound = min(answer.bound, cost) if math.isfinite(answer.bound) else 0.0
     return replace(solution, bound=bound, proved=proved and cost - bound <= PROOF * max(cost, 1e-12))

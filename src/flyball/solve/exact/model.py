@@ -14,6 +14,7 @@ INFINITY = highspy.kHighsInf
 FEASIBILITY = 1e-9
 PROOF = 1e-6
 """Gap, of cost, that counts as proved."""
+STOPPED = "stopped by the clock: the same input may give another plan"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +70,23 @@ def run(
     seconds: float | None = None,
     begin: FloatArray | None = None,
     near: float | None = None,
+    presolve: bool = True,
 ) -> Answer:
     """Solve as LP or MILP; one thread, fixed seed, so that the same model gives the same answer.
 
-    A MILP stops at either gap, after so many nodes, or at the first point at or below `near`.
+    A MILP stops at either gap, after so many nodes, or at the first point at or below `near`. Without a
+    second left nothing is begun.
     """
     if not model.cost.size:
         void = bool(np.any(model.row_lower > 0) or np.any(model.row_upper < 0))
         none = np.zeros(0)
         return Answer(None if void else none, 0.0, 0.0, not void, void, none, False)
+    if seconds is not None and seconds <= 0:
+        return Answer(None, INFINITY, -INFINITY, False, False, None, True)
     highs = highspy.Highs()
-    options: dict[str, bool | int | float] = {
+    options: dict[str, bool | int | float | str] = {
         "output_flag": False,
+        "presolve": "choose" if presolve else "off",
         "threads": 1,
         "random_seed": 0,
         "mip_feasibility_tolerance": FEASIBILITY,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from flyball.solve.exact.model import INFINITY, PROOF, Answer, Model, from_rows, run
+from flyball.solve.exact.model import INFINITY, PROOF, STOPPED, Answer, Model, from_rows, run
 from flyball.solve.problem import NONE, BoolArray, FloatArray, IntArray, Problem, Solution, cost_of, value_of
 
 
@@ -39,12 +40,15 @@ def solve(problem: Problem, effort: Effort = FULL, begin: Solution | None = None
     return _Stages(problem, effort, begin).solve()
 
 
-def bound(problem: Problem, goal: dict[int, int]) -> float:
-    """Lower bound of the value of any plan that serves so many of each priority; -inf if there is none."""
-    stages = _Stages(problem, FULL, None)
+def bound(
+    problem: Problem, goal: dict[int, int], seconds: float | None = None
+) -> tuple[float, tuple[str, ...]]:
+    """Lower bound of the value of plans that serve so many of each priority, -inf without one; notes."""
+    stages = _Stages(problem, Effort(seconds=seconds), None)
     columns = np.flatnonzero(stages._useful())
-    relaxed = run(stages._model(columns, problem.value[columns], goal), integer=False)
-    return relaxed.bound if relaxed.optimal else -math.inf
+    # without presolve, which takes as long as the rest
+    relaxed = stages._run(stages._model(columns, problem.value[columns], goal), integer=False, presolve=False)
+    return relaxed.bound if relaxed.optimal else -math.inf, tuple(stages.notes)
 
 
 class _Stages:
@@ -82,7 +86,7 @@ class _Stages:
         columns = np.flatnonzero(self._thrifty(wanted))
         profit = np.zeros(problem.server.size)
         profit[problem.priority[problem.server] == priority] = -1.0
-        relaxed = run(self._model(columns, profit[columns], goal), integer=False, seconds=self._left())
+        relaxed = self._run(self._model(columns, profit[columns], goal), integer=False)
         most = present if not relaxed.optimal else math.floor(-relaxed.objective + 1e-6)
         here = np.flatnonzero(problem.priority == priority)
 
@@ -109,7 +113,7 @@ class _Stages:
         """Least value that serves as many; sets the incumbent, returns the bound, None where infeasible."""
         problem, effort = self.problem, self.effort
         columns = np.flatnonzero(self._useful())
-        relaxed = run(self._model(columns, problem.value[columns], goal), integer=False, seconds=self._left())
+        relaxed = self._run(self._model(columns, problem.value[columns], goal), integer=False)
         if relaxed.infeasible or relaxed.x is None or relaxed.reduced_cost is None:
             return None
         cost = float(problem.cost[columns] @ relaxed.x)
@@ -144,17 +148,14 @@ class _Stages:
     ) -> Answer:
         """Integer program over some columns; what it finds becomes the incumbent where it is better."""
         keeps = self._keeps(goal)
-        answer = run(
+        answer = self._run(
             self._model(columns, cost[columns], goal),
             integer=True,
             absolute_gap=gap,
             near=near,
             nodes=nodes,
-            seconds=self._left(),
             begin=self._begin(columns) if keeps else None,
         )
-        if answer.timed_out:
-            self.notes.append("stopped by the clock: the same input may give another plan")
         found = self._accept(answer, columns)
         if found is not None:
             new, old = (float(cost[option[option != NONE]].sum()) for option in (found, self.incumbent))
@@ -172,13 +173,16 @@ class _Stages:
         keep = np.ones(problem.server.size, dtype=bool)
         row, amount = self._single_rows(single)
         # in order of value within (server, row): one is useful only if it takes less than all before
-        least: dict[tuple[int, int], float] = {}
-        for o in np.flatnonzero(single).tolist():
-            key = (int(problem.server[o]), int(row[o]))
-            if amount[o] >= least.get(key, math.inf):
-                keep[o] = False
-            else:
-                least[key] = float(amount[o])
+        at = np.flatnonzero(single)
+        _, group = np.unique(problem.server[at] * len(problem.rows) + row[at], return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        rank = np.empty(at.size, dtype=np.int64)
+        rank[order] = np.arange(at.size) - np.searchsorted(group[order], group[order])
+        least = np.full(at.size, np.inf)
+        for r in range(int(rank.max(initial=-1)) + 1):
+            here = np.flatnonzero(rank == r)
+            keep[at[here]] = amount[at[here]] < least[group[here]]
+            least[group[here]] = np.minimum(least[group[here]], amount[at[here]])
         return keep & self._possible()
 
     def _possible(self) -> BoolArray:
@@ -306,8 +310,13 @@ class _Stages:
         )
         return option if fits else None
 
-    def _left(self) -> float | None:
-        return None if math.isinf(self.deadline) else max(self.deadline - time.monotonic(), 0.1)
+    def _run(self, model: Model, **how: Any) -> Answer:
+        """`run` until the deadline."""
+        left = None if math.isinf(self.deadline) else self.deadline - time.monotonic()
+        answer = run(model, **how, seconds=left)
+        if answer.timed_out:
+            self.notes.append(STOPPED)
+        return answer
 
     def _solution(self, bound: float) -> Solution:
         problem = self.problem
