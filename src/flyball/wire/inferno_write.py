@@ -32,6 +32,9 @@ Document = dict[str, object]
 INPUT_DIGITS = 15
 """Enough to read back what was read, few enough to drop what the change of units added."""
 
+EXACT = 1e8
+"""Whole numbers below this have no more digits than any answer keeps."""
+
 _FOREIGN: Mapping[Generation, Mapping[type[Shape], tuple[str, ...]]] = {
     "G1": {
         ProfileShape: ("decode_parms", "prefill_parms", "perf_parms"),
@@ -108,6 +111,8 @@ def _plain(value: object, generation: Generation, digits: int) -> object:
 
 def _number(value: float, digits: int) -> int | float | None:
     """Rounded to so many digits, whole ones as int; JSON knows no infinity, hence None."""
+    if value.is_integer() and abs(value) < EXACT:
+        return int(value)
     if not math.isfinite(value):
         return None
     rounded = float(f"{value:.{digits}g}")
