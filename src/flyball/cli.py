@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from flyball.commands.call_options import CALLED, call
+
 EXIT = """
 Exit codes:
 
@@ -388,6 +390,9 @@ def serve_queue(*, listen: Annotated[Listen, LISTEN] = Listen()) -> int:
     from flyball.commands.serve import queue
 
     return queue(asdict(listen))
+
+
+app.command(call, help_epilogue=CALLED)
 
 
 @app.command(help_epilogue=REPLAYED)

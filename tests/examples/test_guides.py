@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -99,3 +100,39 @@ def test_a_fleet_that_is_served_is_replayed(tmp_path: Path) -> None:
     done = run("-m", "flyball", *shlex.split(replayed))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] in README
+
+
+def test_the_services_answer_as_the_readme_and_the_guide_say(tmp_path: Path) -> None:
+    ((served, called, curled),) = re.findall(
+        r"```shell-session\n\$ flyball (serve)\n.*?\$ flyball (call [^\n]*)\n.*?\$ (curl [^\n]*)\n",
+        README,
+        re.DOTALL,
+    )
+    guide = (ROOT / "docs" / "guides" / "services.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flyball", *shlex.split(served), "--port", "0", "--log", "off"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.match(r"The optimizer is at (http://127\.0\.0\.1:\d+)/", process.stdout.readline())
+        assert found
+        done = run("-m", "flyball", *shlex.split(called), "--url", found[1])
+        assert done.returncode == 3  # some are not served
+        (summary,) = [line for line in done.stdout.splitlines() if " servers served, " in line]
+        assert summary in README
+        done = run("-c", program.replace("http://127.0.0.1:8080", found[1]))
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, summary, "")
+        path = re.search(r"8080(/[^']*)'", curled)
+        assert path
+        body = (ROOT / "examples" / "fleet.yaml").read_bytes()
+        with urllib.request.urlopen(f"{found[1]}{path[1]}", data=body, timeout=60) as answer:
+            assert json.load(answer)["plan"]["solver"] == "greedy"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0

@@ -6,25 +6,24 @@ import difflib
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from flyball.adapters.whole import write_whole
-from flyball.commands.output import STANDARD_OUTPUT, put, say, waiting
+from flyball.commands.call_answer import all_served, read_answer, show
+from flyball.commands.output import STANDARD_OUTPUT, say, waiting
 from flyball.spec.fleet import SolverName
 from flyball.units import Seconds
 from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
-    from flyball.client import Client
     from flyball.client.operations import Operation
 
 DONE, WRONG, PARTLY, UNWRITTEN, UNREACHED = 0, 2, 3, 4, 5
 NOBODY = "no feasible allocation"
 """In the refusal of generation 3 where not one server can be given anything."""
-PLANS = ("optimizeOne", "optimize", "plan")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +43,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     output: Path | None = None
 
 
-class Asked(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Asked:
     """A request that makes sense: what to ask for, with what, and how to show the answer."""
 
     name: str
@@ -62,7 +62,7 @@ def run(request: Request) -> int:
 
     try:
         asked = _asked(request)
-        body, servers = _body(asked)
+        body, asking = _body(asked)
         with (
             Client(
                 request.url or usual_url(os.environ),
@@ -73,7 +73,7 @@ def run(request: Request) -> int:
             waiting(f"asking {client.url}"),
         ):
             data = client.call(asked.operation, *asked.names, body=body, query=asked.query)
-        answer = _read(asked, data, client)
+        answer = read_answer(asked.name, asked.operation, data, client.url)
     except CallError as error:
         say(f"flyball: {error}")
         if error.status == 404 and NOBODY in error.message:
@@ -83,11 +83,11 @@ def run(request: Request) -> int:
         say(f"flyball: {error}")
         return WRONG
     try:
-        _show(request, asked, answer)
+        show(answer, asking, asked.format, request.explain, request.output)
     except OSError as error:
         say(f"flyball: {error.filename}: cannot be written ({error.strerror}). Name a place that can be.")
         return UNWRITTEN
-    return DONE if asked.name not in PLANS or all_served(answer, servers) else PARTLY
+    return DONE if all_served(answer, asking) else PARTLY
 
 
 def usual_url(environment: Mapping[str, str]) -> str:
@@ -114,7 +114,7 @@ def _asked(request: Request) -> Asked:
         ("--what-if", request.what_if is not None, name == "plan"),
         ("--solver", request.solver is not None, operation.planning),
         ("--budget", request.budget is not None, operation.planning),
-        ("--explain", request.explain, operation.planning and name != "plan"),
+        ("--explain", request.explain, operation.planning),
         ("--format table", request.format == "table", operation.planning),
         ("--format", request.format is not None, operation.offered != "health"),
     ):
@@ -128,9 +128,9 @@ def _asked(request: Request) -> Asked:
             + (f". The file holds {operation.body}; - is standard input" if operation.body else "")
         )
     source = Path(names[-1]) if operation.body else None
-    if source is not None and request.output is not None and request.output != STANDARD_OUTPUT:
-        if os.path.realpath(source) == os.path.realpath(request.output):
-            raise ValueError(f"--output {request.output} would write over what is read; name another file")
+    output = None if request.output == STANDARD_OUTPUT else request.output
+    if source is not None and output is not None and os.path.realpath(source) == os.path.realpath(output):
+        raise ValueError(f"--output {request.output} would write over what is read; name another file")
     query: dict[str, object] = {}
     if operation.planning:
         query = {"solver": request.solver, "budget": request.budget}
@@ -142,7 +142,7 @@ def _asked(request: Request) -> Asked:
 def _format(request: Request, operation: Operation) -> str:
     if request.format is not None:
         return request.format
-    terminal = request.output is None and sys.stdout is not None and sys.stdout.isatty()
+    terminal = request.output in (None, STANDARD_OUTPUT) and sys.stdout is not None and sys.stdout.isatty()
     return "table" if terminal and operation.planning else "json"
 
 
@@ -214,24 +214,3 @@ def _asking(document: object) -> list[str]:
         return []  # the service says what is wrong with it
     loads = {s.name: s.current_alloc.load if s.current_alloc else None for s in servers}
     return [s.name for s in servers if s.min_num_replicas or getattr(loads[s.name], "arrival_rate", 0) > 0]
-
-
-def _read(asked: Asked, data: bytes, client: Client) -> Any:
-    """The answer: text, or what JSON says; for a plan it is known to be one. Or CallError."""
-    from flyball.client import CallError
-    from flyball.client.read import read
-    from flyball.wire.plans import Planned, SolutionDocument
-
-    if asked.operation.offered == "health":
-        return data.decode("utf-8", "replace")
-    try:
-        if asked.operation.planning and not _is_queue(data):
-            read(data, Planned if asked.name == "plan" else SolutionDocument)
-        return msgspec.json.decode(data)
-    except (ValueError, RecursionError) as error:
-        raise CallError(
-            200,
-            f"what it sent cannot be understood: {error}",
-            url=client.url,
-            mend="Is this the right service, and nothing in between?",
-        ) from None

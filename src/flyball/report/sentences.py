@@ -127,8 +127,9 @@ def excluded(exclusion: Exclusion) -> str:
     return {
         "not_current": f"{name}: not its present accelerator, which must be kept",
         "unknown_accelerator": f"{name}: has a profile, but the fleet does not know it",
-        "not_learned": f"{name}: its profile is all zero (not learned yet)",
+        "not_learned": f"{name}: its profile says that a request takes no time (not learned yet)",
         "kv_too_small": f"{name}: its KV cache does not hold one request",
+        "too_many": f"{name}: it would take more than a billion replicas",
     }[exclusion.reason]
 
 

@@ -55,7 +55,9 @@ class Exclusion(msgspec.Struct, frozen=True, gc=False):
     """Why an accelerator is not a candidate."""
 
     accelerator: str
-    reason: Literal["out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small"]
+    reason: Literal[
+        "out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small", "too_many"
+    ]
     metric: str = ""
     statistic: str = ""
     limit: Seconds = 0.0

@@ -5,6 +5,7 @@ As in the original, setting merges by name and never removes what is absent; add
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from flyball.wire.inferno_shapes import (
     AllocationShape,
     CapacityShape,
     ClassShape,
+    PartShape,
     ProfileShape,
     ServerShape,
     TargetShape,
@@ -24,7 +26,11 @@ from flyball.wire.inferno_shapes import (
 from flyball.wire.inferno_system import System, shown_generation
 
 T = TypeVar("T")
+P = TypeVar("P", bound=PartShape)
 Change = Callable[[System], System]
+MOST, MOST_RATE = 1e12, 1e9
+"""Of any figure and of an arrival rate, as the shapes have it."""
+FIGURES = ("cost", "itl_average", "ttft_average", "wait_average")
 
 
 def checked(system: System, **given: Any) -> System:
@@ -156,13 +162,38 @@ def desire(planned: System, allocations: Mapping[str, AllocationShape]) -> Chang
 
     def change(system: System) -> System:
         same = {
-            name: replace(system.servers[name], desired_alloc=allocation)
+            name: replace(system.servers[name], desired_alloc=storable(allocation))
             for name, allocation in allocations.items()
             if name in system.servers and system.servers[name] is planned.servers.get(name)
         }
         return replace(system, servers=system.servers | same)
 
     return change
+
+
+def storable(given: AllocationShape) -> AllocationShape:
+    """An allocation with its numbers cut to what can be read again: a plan's may be beyond, or infinite."""
+    load = given.load
+    if load is not None and not (abs(load.arrival_rate) <= MOST_RATE and abs(load.throughput) <= MOST):
+        load = replace(
+            load, arrival_rate=_cut(load.arrival_rate, MOST_RATE), throughput=_cut(load.throughput, MOST)
+        )
+        given = replace(given, load=load)
+    if all(_fits(part) for part in (given, *given.mix)):
+        return given
+    return replace(_part_cut(given), mix=tuple(_part_cut(part) for part in given.mix))
+
+
+def _fits(part: PartShape) -> bool:
+    return all(abs(getattr(part, name)) <= MOST for name in FIGURES)
+
+
+def _part_cut(part: P) -> P:
+    return replace(part, **{name: _cut(getattr(part, name), MOST) for name in FIGURES})
+
+
+def _cut(value: float, most: float) -> float:
+    return 0.0 if math.isnan(value) else min(max(value, -most), most)
 
 
 def apply_desired(system: System) -> System:

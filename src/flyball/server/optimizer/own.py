@@ -10,7 +10,7 @@ from flyball.server.optimizer import examples
 from flyball.server.optimizer.planning import Ask, ask_of, own_plan
 from flyball.server.optimizer.routes import QUERY, UNREADABLE, Answer, Web
 from flyball.server.service.answers import answer
-from flyball.server.service.describe import describe
+from flyball.server.service.describe import describe, or_null
 from flyball.server.service.telemetry import telemetry_of
 from flyball.server.service.work import body_of, worked
 from flyball.wire.plans import Planned
@@ -35,7 +35,7 @@ def planning(usual: Ask) -> BaseRouteHandler:
             },
             query={name: QUERY[name] for name in ("solver", "budget")}
             | {"what_if": (Schema(type=OpenAPIType.STRING), WHAT_IF)},
-            answer=Planned,
+            answer=or_null(Planned),
             example=examples.SYSTEM,
             refusals={400: UNREADABLE, 503: "Too many requests wait."},
         ),

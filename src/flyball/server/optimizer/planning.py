@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from flyball.decide.plan import plan
@@ -108,7 +109,8 @@ def _solution(system: System, fleet: Fleet, ask: Ask) -> Solution:
 def planned(fleet: Fleet, budget: Seconds | None = None) -> Plan:
     """The plan, and how long it took."""
     began = time.perf_counter()
-    made = plan(fleet, budget=budget)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is allowed goes down to 1e-300
+        made = plan(fleet, budget=budget)
     return replace(made, seconds=time.perf_counter() - began)
 
 

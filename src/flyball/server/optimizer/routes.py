@@ -24,7 +24,7 @@ from flyball.server.optimizer.planning import (
 )
 from flyball.server.optimizer.store import Store
 from flyball.server.service.answers import answer
-from flyball.server.service.describe import describe
+from flyball.server.service.describe import describe, or_null
 from flyball.server.service.telemetry import telemetry_of
 from flyball.server.service.work import body_of, worked
 from flyball.spec.fleet import SolverName
@@ -112,7 +112,7 @@ def optimizing(store: Store, usual: Ask) -> BaseRouteHandler:
         operation_class=describe(
             body=SystemDocument,
             query=QUERY,
-            answer=SolutionDocument,
+            answer=or_null(SolutionDocument),
             example=SYSTEM,
             answered=optimize_one(msgspec.json.encode(SYSTEM), Ask()).document,
             refusals=REFUSALS,

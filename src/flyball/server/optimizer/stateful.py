@@ -27,7 +27,7 @@ from flyball.server.optimizer.routes import (
 )
 from flyball.server.optimizer.store import Store
 from flyball.server.service.answers import Refusal, answer
-from flyball.server.service.describe import describe
+from flyball.server.service.describe import Message, describe, or_null
 from flyball.server.service.telemetry import telemetry_of
 from flyball.server.service.work import body_of, worked
 from flyball.wire.inferno_sections import Section, section_of
@@ -244,6 +244,7 @@ def _targets(store: Store) -> BaseRouteHandler:
             example=examples.SERVICE_CLASS,
             answered=examples.SERVICE_CLASS,
             refusals={400: UNREADABLE, 404: "There is no such class."},
+            refused=Message | str,
         ),
     )
     async def add_targets(request: Web) -> Answer:
@@ -275,7 +276,7 @@ def _optimize(store: Store, usual: Ask) -> BaseRouteHandler:
         operation_class=describe(
             body=OptimizerShape,
             query=QUERY,
-            answer=SolutionDocument,
+            answer=or_null(SolutionDocument),
             example=examples.OPTIMIZER,
             refusals=REFUSALS,
         ),

@@ -1,0 +1,12 @@
+"""A typed client of the REST services: Flyball's, and the originals of Inferno.
+
+Belongs here: asking over HTTP, and reading what was answered. Does not belong here: what a document means
+(`wire`) and what serves it (`server`).
+"""
+
+from flyball.client.connection import Client
+from flyball.client.errors import CallError
+from flyball.client.optimizer import OptimizerClient
+from flyball.client.queue import QueueClient
+
+__all__ = ["CallError", "Client", "OptimizerClient", "QueueClient"]
