@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._target = Path(os.path.realpath(path))  # by whatever name, it is one file with one lock
         self._lock = self._taken()
 
     def read(self) -> System | None:
@@ -51,16 +54,20 @@ class StateFile:
 
     def write(self, system: System) -> None:
         """Keep a system, on the disk when this returns. Or OSError: then the file holds the one before."""
-        write_whole(self.path, msgspec.json.encode(_Kept(KIND, VERSION, system)))
+        write_whole(self.path, msgspec.json.encode(_Kept(KIND, VERSION, system)), self._part.name)
 
     def close(self) -> None:
         """Let another process have it."""
         self._lock.close()
 
+    @property
+    def _part(self) -> Path:
+        return self._target.with_name(f".{self._target.name}.part")
+
     def _taken(self) -> BinaryIO:
-        lock = self.path.with_name(self.path.name + ".lock")
+        lock = self._target.with_name(self._target.name + ".lock")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock.parent.mkdir(parents=True, exist_ok=True)
             file = lock.open("ab")
         except OSError as error:
             raise self._error(f"{lock.name} cannot be made beside it ({error.strerror})", "") from None
@@ -71,6 +78,8 @@ class StateFile:
             raise self._error(
                 "is in use by another process", "End that one first, or name another file"
             ) from None
+        with suppress(OSError):
+            self._part.unlink()  # of a process that was killed while it wrote
         return file
 
     def _error(self, problem: str, mend: str) -> StateFileError:

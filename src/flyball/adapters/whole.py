@@ -8,8 +8,11 @@ import stat
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file, and have it on the disk. Or OSError, which names the path."""
+def write_whole(path: Path, content: bytes | str, part: str = "") -> None:
+    """Write a file, and have it on the disk. Or OSError, which names the path.
+
+    `part` names what stands beside it meanwhile; only one writer may use a name.
+    """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
         target = Path(os.path.realpath(path))
@@ -20,7 +23,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
             with target.open("wb") as device:  # a pipe or a device cannot be replaced
                 device.write(data)
         else:
-            _replace(target, data, mode)
+            _replace(target, data, mode, part or f".flyball-{os.getpid()}.part")
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     except ValueError as error:  # a null character in the path
@@ -34,9 +37,9 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _replace(target: Path, data: bytes, mode: int | None) -> None:
+def _replace(target: Path, data: bytes, mode: int | None, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".flyball-{os.getpid()}.part")
+    part = target.with_name(name)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -90,6 +90,7 @@ def _route(path: str, find: Callable[[Question], object], kind: Any, summary: st
         path,
         status_code=200,
         summary=summary,
+        tags=["Queue"],
         description=find.__doc__,
         operation_id=path.removeprefix("/"),
         operation_class=describe(

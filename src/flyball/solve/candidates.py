@@ -205,9 +205,11 @@ class _Sized:
             spare = pairs.fleet.settings.spare if generation == "flyball" else 0.0
             needed = np.ceil(offered[chosen] / capacity * (1.0 - CEIL_SLACK) + spare)
             count = np.maximum(np.maximum(needed, pairs.min_replicas[where]), 1.0)
+            too_many = count > MOST_REPLICAS
+            self.excluded[where[too_many]] = EXCLUSIONS.index("too_many")
             some = replicas.take(good)
-            self.excluded[where[count > MOST_REPLICAS]] = EXCLUSIONS.index("too_many")
-            metrics = metrics_of(some, steady_state(some, offered[chosen] / count))
+            rate = np.where(too_many, capacity, offered[chosen] / count)  # too many may be inf
+            metrics = metrics_of(some, steady_state(some, rate))
             self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
             self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft
             self.replicas[where], self.max_rate[where] = count, capacity

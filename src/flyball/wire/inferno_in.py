@@ -228,7 +228,7 @@ def _load(shape: LoadShape, generation: Generation, section: Section, index: int
             raise section.error(problem, f"[{index}].currentAlloc.load", "Write avgLength")
         return Load(
             arrival_rate=from_per_minute(shape.arrival_rate),
-            out_tokens=shape.avg_length,
+            out_tokens=_output(shape.avg_length),
             arrival_cov=shape.arrival_cov,
             service_cov=shape.service_cov,
         )
@@ -238,9 +238,14 @@ def _load(shape: LoadShape, generation: Generation, section: Section, index: int
     return Load(
         arrival_rate=from_per_minute(shape.arrival_rate),
         in_tokens=shape.avg_in_tokens,
-        out_tokens=shape.avg_out_tokens,
+        out_tokens=_output(shape.avg_out_tokens),
         throughput=from_per_minute(shape.throughput) if generation == "G3" else 0.0,
     )
+
+
+def _output(tokens: float) -> float:
+    """A request that is answered has one token at least; 0 says that nothing is known, less is an error."""
+    return max(tokens, 1.0) if tokens > 0 else tokens
 
 
 def _allocation(shape: AllocationShape, generation: Generation) -> Allocation:

@@ -25,6 +25,7 @@ def planning(usual: Ask) -> BaseRouteHandler:
         "/v1/plan",
         status_code=200,
         summary="Plan a fleet, with the reasons",
+        tags=["Plan"],
         description="The fleet is a document of Flyball's own form or of Inferno's, JSON or YAML. Nothing is "
         "kept.",
         operation_id="plan",

@@ -65,6 +65,7 @@ def reading(store: Store) -> tuple[BaseRouteHandler, ...]:
         @get(
             path,
             summary=summary,
+            tags=["Show"],
             operation_id=operation(path),
             operation_class=described,
             sync_to_thread=True,
@@ -107,6 +108,7 @@ def optimizing(store: Store, usual: Ask) -> BaseRouteHandler:
         "/optimizeOne",
         status_code=200,
         summary="Plan a whole system",
+        tags=["Plan"],
         description="The system stands in the request, and becomes the one that the other routes show.",
         operation_id="optimizeOne",
         operation_class=describe(

@@ -74,6 +74,7 @@ def _setting(store: Store) -> tuple[BaseRouteHandler, ...]:
             path,
             status_code=200,
             summary=summary,
+            tags=["Change"],
             description="What is absent stays as it is. The body is echoed.",
             operation_id=operation(path),
             operation_class=described,
@@ -181,6 +182,7 @@ def _by_get(store: Store) -> tuple[BaseRouteHandler, ...]:
         @get(
             path,
             summary=summary,
+            tags=["Change"],
             operation_id=operation(path),
             operation_class=described,
             sync_to_thread=True,
@@ -236,6 +238,7 @@ def _targets(store: Store) -> BaseRouteHandler:
         "/addServiceClassModelTargets",
         status_code=200,
         summary="Add targets to a class that is there",
+        tags=["Change"],
         description="The priority must be that of the class. Refusals are bare texts, as in the original.",
         operation_id="addServiceClassModelTargets",
         operation_class=describe(
@@ -271,6 +274,7 @@ def _optimize(store: Store, usual: Ask) -> BaseRouteHandler:
         "/optimize",
         status_code=200,
         summary="Plan the system that is kept",
+        tags=["Plan"],
         description="The settings stand in the request.",
         operation_id="optimize",
         operation_class=describe(

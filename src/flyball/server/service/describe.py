@@ -33,9 +33,10 @@ def describe(
     example: object = None,
     answered: object = None,
     refusals: Mapping[int, str] | None = None,
+    refused: Any = Message,
 ) -> type[Operation]:
     """The `operation_class` of a route: types (or JSON schemas) of body and answer, an example of each, and
-    why it may refuse, by status. Types may not hold themselves.
+    why it may refuse, by status, in the words of `refused`. Types may not hold themselves.
     """
 
     @dataclass
@@ -54,7 +55,7 @@ def describe(
             self.responses = {
                 "200": OpenAPIResponse("The answer.", content=_content(answer, answered)),
                 **{
-                    str(status): OpenAPIResponse(why, content=_content(Message, None))
+                    str(status): OpenAPIResponse(why, content=_content(refused, None))
                     for status, why in (refusals or {}).items()
                 },
             }
@@ -68,6 +69,18 @@ def schema_of(kind: Any) -> dict[str, Any]:
         return kind
     schema = msgspec.json.schema(kind)
     return cast(dict[str, Any], _inlined(schema, schema.pop("$defs", {})))
+
+
+def or_null(kind: Any) -> dict[str, Any]:
+    """The JSON schema of an answer that may hold what is not finite: that is null in JSON."""
+    return cast(dict[str, Any], _or_null(schema_of(kind)))
+
+
+def _or_null(part: Any) -> Any:
+    if isinstance(part, dict):
+        kind = {"type": ["number", "null"]} if part.get("type") == "number" else {}
+        return {key: _or_null(value) for key, value in part.items()} | kind
+    return [_or_null(each) for each in part] if isinstance(part, list) else part
 
 
 def _inlined(part: Any, defs: dict[str, Any]) -> Any:
