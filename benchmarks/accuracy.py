@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from flyball.queueing.analysis import analyze
 from flyball.queueing.arrays import FloatArray
-from flyball.queueing.iteration import IterationCurve, iteration_curve
+from flyball.queueing.iteration import IterationCurve, iteration_curve, occupancy, with_experts
 from flyball.queueing.percentiles import Metric, quantile_rows
 from flyball.simulate.compiled import available
 from flyball.simulate.replicas import Replicas
@@ -20,6 +21,13 @@ ENGINES = (
     Engine("32B", "A100x2", 24.7665e-3, 79.47e-6, 87.495e-9, 135.74e-6, 307_392),
     Engine("8B", "L4", 50.0311e-3, 33.68e-6, 436.91e-9, 125.95e-6, 24_673),
 )
+MIXTURE = Engine(
+    *("235B-A22B", "H100x8", 14.0e-3, 60e-6, 9e-9, 60e-6, 400_000),
+    epsilon=30e-3,
+    experts=128,
+    experts_per_token=8,
+)
+"""About what a mixture of experts takes: 44 ms where all are awake."""
 SHAPES = ((200, 500), (1000, 300), (1500, 250), (4000, 1000), (6000, 100))
 LOADS = (0.2, 0.4, 0.6, 0.75, 0.9)
 SPREADS = ((0.0, 0.0), (0.8, 0.0), (0.5, 0.8))
@@ -48,16 +56,23 @@ class Case(NamedTuple):
     @property
     def curve(self) -> IterationCurve:
         """What the model makes of it."""
+        return self._around(occupancy(self._around, np.array([self.rate]), np.array([float(self.batch)])))
+
+    def _around(self, n: FloatArray) -> IterationCurve:
         e = self.engine
-        values = (e.alpha, e.beta, e.kappa, e.delta, self.in_tokens, self.out_tokens, self.batch)
+        untouched = 1.0 - e.experts_per_token / max(e.experts, 1)
+        first, each, *waking = (np.array([v]) for v in (e.alpha, e.beta, e.epsilon, untouched))
+        line = with_experts(first, each, *waking, n)
+        values = (e.kappa, e.delta, self.in_tokens, self.out_tokens, self.batch)
         covs = np.array([self.in_cov]), np.array([self.out_cov])
-        return iteration_curve(*(np.array([float(v)]) for v in values), in_cov=covs[0], out_cov=covs[1])
+        rest = (np.array([float(v)]) for v in values)
+        return iteration_curve(*line, *rest, in_cov=covs[0], out_cov=covs[1])
 
     @property
     def rate(self) -> float:
         """Requests per second."""
         n = np.array([float(self.batch)])
-        return self.load * float(n[0] / self.curve.residence_time(n)[0])
+        return self.load * float(n[0] / self._around(n).residence_time(n)[0])
 
 
 def predicted(case: Case) -> FloatArray:
@@ -76,10 +91,7 @@ def simulated(case: Case, requests: int = REQUESTS, seed: int = 3) -> FloatArray
         _lengths(mean, cov, requests, rng)
         for mean, cov in ((case.in_tokens, case.in_cov), (case.out_tokens, case.out_cov))
     ]
-    e = case.engine
-    engine = Engine(
-        e.model, e.accelerator, e.alpha, e.beta, e.kappa, e.delta, e.kv_tokens, max_sequences=case.batch
-    )
+    engine = msgspec.structs.replace(case.engine, max_sequences=case.batch)
     plant = Replicas((engine,), "round_robin")
     plant.route.append(plant.add(engine))
     over = list(
@@ -125,7 +137,7 @@ def main(runs: int = 1) -> None:
         print(f"accuracy, {kind}: seconds of the model, seconds of the plant, error; {REQUESTS:,} requests")
         print(f"{'engine':<11} {'in/out':>10} {'load':>5}" + "".join(f" | {c:^23}" for c in COLUMNS))
         found: dict[float, list[FloatArray]] = {load: [] for load in LOADS}
-        for engine in ENGINES:
+        for engine in (*ENGINES, MIXTURE):
             for shape in SHAPES:
                 for load in LOADS:
                     case = Case(engine, *shape, load, in_cov, out_cov)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import ENGINES, SHAPES, Case, errors
+from benchmarks.accuracy import ENGINES, MIXTURE, SHAPES, Case, errors
 from flyball.simulate.compiled import available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not available(), reason="the plant needs numba")]
@@ -59,4 +59,14 @@ def test_small_batches_wait_as_regular_servers_do() -> None:
         cases,
         worst=[0.07, 0.13, 0.17, 0.01, 0.01, 0.01],
         median=[0.05, 0.11, 0.15, 0.01, 0.01, 0.01],
+    )
+
+
+def test_a_mixture_of_experts() -> None:
+    # the tangent is careful where the batch varies much beside the experts that are still asleep
+    cases = [Case(MIXTURE, *shape, load) for shape in SHAPES for load in (0.2, 0.4, 0.6, 0.75)]
+    check(
+        cases,
+        worst=[0.05, 0.15, 0.17, 0.07, 0.15, 0.22],
+        median=[0.01, 0.05, 0.06, 0.02, 0.03, 0.05],
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flyball.queueing.analysis import analyze, highest_rate
 from flyball.queueing.arrays import FloatArray
-from flyball.queueing.iteration import IterationCurve, Seen, iteration_curve
+from flyball.queueing.iteration import IterationCurve, Seen, iteration_curve, occupancy, with_experts
 from flyball.queueing.laws import Law, normal_tail
 from flyball.queueing.percentiles import QuantileTarget, quantile_rows, quantiles
 from flyball.queueing.sizing import STABILITY, Targets, size
@@ -28,6 +28,12 @@ def own(
     """Llama-3.1-70B on four H100."""
     values = (15.1474e-3, 32.74e-6, 26.655e-9, 60.831e-6, in_tokens, out_tokens, batch)
     return iteration_curve(*(lanes(v) for v in values), in_cov=lanes(cov[0]), out_cov=lanes(cov[1]))
+
+
+def mixture(around: FloatArray, gamma: float = 0.0) -> IterationCurve:
+    """A mixture of 128 experts, 8 for a token, at a batch of `around`."""
+    line = with_experts(*(lanes(v) for v in (14e-3, 60e-6, 30e-3, 1 - 8 / 128)), around)
+    return iteration_curve(*line, *(lanes(v) for v in (9e-9, 60e-6, 1000, 300, 256)), gamma=lanes(gamma))
 
 
 def prefills(rho: float, base: float, fit: float, count: int = 60_000) -> FloatArray:
@@ -184,3 +190,42 @@ def test_a_gamma_law() -> None:
     law = Law(lanes(4.0), lanes(2.0), lanes(0.0))
     assert law.quantile(0.95)[0] == pytest.approx(7.7537, rel=2e-3)
     assert law.quantile(0.99)[0] == pytest.approx(10.0451, rel=3e-3)
+
+
+@given(st.floats(1, 256), st.floats(1, 256), st.integers(1, 64))
+def test_experts_by_their_tangent(around: float, n: float, per_token: int) -> None:
+    q = 1 - per_token / 64
+    alpha, beta = (v[0] for v in with_experts(lanes(1.0), lanes(0.1), lanes(5.0), lanes(q), lanes(around)))
+    line = alpha + beta * np.array([around, n])
+    true = 1.0 + 0.1 * np.array([around, n]) + 5.0 * (q - q ** np.array([around, n]))
+    assert line[0] == pytest.approx(true[0], rel=1e-9)
+    assert line[1] >= true[1] - 1e-9
+
+
+def test_without_experts_the_tangent_is_the_line() -> None:
+    found = with_experts(lanes(1.0, 2.0), lanes(0.1, 0.2), lanes(0, 0), lanes(0, 0.9), lanes(1, 256))
+    assert np.array(found).tolist() == [[1.0, 2.0], [0.1, 0.2]]
+    # a layer with all its experts awake is dense
+    found = with_experts(lanes(1.0), lanes(0.1), lanes(5.0), lanes(0.0), lanes(30))
+    assert np.array(found).tolist() == [[1.0], [0.1]]
+
+
+@given(st.floats(0.01, 1.2))
+def test_as_many_are_in_the_batch_as_come(load: float) -> None:
+    top = 256 / mixture(lanes(256)).residence_time(lanes(256))
+    n = occupancy(mixture, load * top, lanes(256))
+    if load >= 1:
+        assert n[0] == 256
+    elif n[0] > 1:
+        assert load * top * mixture(n).residence_time(n) == pytest.approx(n, rel=1e-3)
+
+
+def test_gamma_is_before_the_first_token_only() -> None:
+    rate, wanted = lanes(4.0), [("ttft", 0.9), ("itl", 0.9), ("e2e", 0.5), ("wait", 0.9)]
+    plain, late = mixture(lanes(64)), mixture(lanes(64), gamma=0.05)
+    before, after = analyze(plain, INF, rate), analyze(late, INF, rate)
+    assert after.ttft - before.ttft == pytest.approx(lanes(0.05))
+    assert after.response_time - before.response_time == pytest.approx(lanes(0.05))
+    assert (after.itl, after.prefill, after.wait_time) == (before.itl, before.prefill, before.wait_time)
+    rows = quantile_rows(late, INF, rate, wanted) - quantile_rows(plain, INF, rate, wanted)
+    assert rows[:, 0] == pytest.approx([0.05, 0, 0.05, 0], abs=1e-6)

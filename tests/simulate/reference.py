@@ -44,6 +44,11 @@ class Replica:
     last: dict[int, float] = field(default_factory=dict)
 
     @property
+    def untouched(self) -> float:
+        e = self.engine
+        return 1.0 - e.experts_per_token / e.experts if e.experts else 0.0
+
+    @property
     def total(self) -> int:
         return self.engine.kv_tokens // self.engine.block_size if self.engine.kv_tokens else 10**12
 
@@ -97,6 +102,7 @@ class Replica:
             e.alpha
             + e.beta * len(self.running)
             + e.kappa * sum(r.held for r in self.running)
+            + e.epsilon * (self.untouched - self.untouched ** len(self.running))
             + e.delta * computed
         )
 

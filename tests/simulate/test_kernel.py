@@ -36,6 +36,9 @@ def cases(draw: st.DrawFn, short: bool = False) -> tuple[Engine, int, str, list[
         beta=draw(st.sampled_from([1e-3, 2.5e-4])),
         kappa=draw(st.sampled_from([0.0, 1e-5, 1.1e-4])),
         delta=draw(st.sampled_from([0.0, 1e-4, 1.3e-3])),
+        epsilon=draw(st.sampled_from([0.0, 0.02])),
+        experts=16,
+        experts_per_token=draw(st.sampled_from([1, 6, 16])),
         kv_tokens=draw(st.sampled_from([11, 14, 20] if short else [0, 8, 12, 20]))
         * (tokens_in + tokens_out + 10 * block)
         // 10,

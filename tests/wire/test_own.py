@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flyball.spec.accelerator import Accelerator, PowerCurve
 from flyball.spec.fleet import Fleet, Settings
-from flyball.spec.profile import ChunkedTiming, FlatTiming, IterationTiming, PhaseTiming, Profile
+from flyball.spec.profile import ChunkedTiming, FlatTiming, IterationTiming, PhaseTiming, Profile, Uncertainty
 from flyball.spec.server import NO_ALLOCATION, Allocation, Load, Server
 from flyball.spec.service_class import MEAN, ModelTargets, ServiceClass, Target
 from flyball.wire import quantities as q
@@ -266,8 +266,10 @@ def test_without_capacity_there_is_no_limit() -> None:
         ("classes/0/models", None, "is null"),
         ("classes/0/priority", 0, "from 1 to 100"),
         ("profiles/0/accelerator", "H200", "no such accelerator.*Near: H100"),
-        ("profiles/0/gamma", "1ms", r"profiles\[0\].gamma is .*alpha, beta, kappa, delta"),
+        ("profiles/0/epsilon", "1ms", r"profiles\[0\].epsilon: epsilon is the time of experts.*Add experts"),
+        ("profiles/0/experts", 8, r"profiles\[0\].expertsPerToken: a token goes to 0 of 8 .*1 to 8"),
         ("profiles/0/alpha", "0s", r"profiles\[0\].alpha"),
+        ("profiles/0/uncertainty", {"alpha": 11}, r"profiles\[0\].uncertainty.alpha"),
         ("profiles/1", {"model": "m", "accelerator": "H100"}, r"profiles\[1\].alpha: is missing"),
         ("accelerators/0/price", -1, "dollars per hour"),
         ("accelerators/0/power/midAt", 2, "a utilization from 0 to 1"),
@@ -308,6 +310,8 @@ PLACES = [
     "profiles",
     "profiles/0",
     "profiles/0/alpha",
+    "profiles/0/epsilon",
+    "profiles/0/uncertainty",
     "profiles/1/model",
     "profiles/1/timing",
     "classes",
@@ -403,15 +407,27 @@ def fleets(draw: st.DrawFn) -> Fleet:
         some(st.builds(Accelerator, name, name, st.integers(1, 8), amount, amount, amount, power), "name")
     )
     known = [a.name for a in accelerators]
+    experts = st.integers(8, 512), st.integers(1, 8)
     timing = st.one_of(
         st.builds(FlatTiming, positive, durations),
         st.builds(PhaseTiming, positive, durations, durations, durations),
         st.builds(ChunkedTiming, positive, durations, durations),
-        st.builds(IterationTiming, positive, durations, durations, durations),
+        st.builds(IterationTiming, positive, durations, durations, durations, durations),
+        st.builds(IterationTiming, positive, durations, durations, durations, durations, durations, *experts),
     )
+    uncertainty = st.none() | st.builds(Uncertainty, shares.filter(bool), shares, epsilon=shares)
     batch = st.integers(1, 65_536)
     profile = st.builds(
-        Profile, name, st.sampled_from(known or [""]), timing, st.integers(1, 9), batch, counts, counts, texts
+        Profile,
+        name,
+        st.sampled_from(known or [""]),
+        timing,
+        st.integers(1, 9),
+        batch,
+        counts,
+        counts,
+        texts,
+        uncertainty,
     )
     profiles = draw(some(profile, "model")) if known else ()
     models = [p.model for p in profiles]

@@ -1,5 +1,9 @@
 """Flyball's own iteration: alpha + beta (requests) + kappa (KV tokens) + delta (prompt tokens computed).
 
+A mixture of experts adds epsilon (q - q^n), the weights of experts that a batch of n wakes. That is concave
+in n, so a tangent is nowhere below it: the line that touches it at the n expected is exact there and careful
+elsewhere, and all that follows from a straight line holds (`with_experts`, `occupancy`).
+
 How many are in the batch is said by the chain, as of any `LinearCurve`. What a request sees of it is taken
 from the iterations one by one: an iteration lasts d0 and the prompts that arrived during the one before. So
 a request waits for the rest of an iteration, long ones more likely, and is computed beside all who came with
@@ -9,6 +13,7 @@ between the two the later one counts. Derived in docs/concepts/theory.md, sectio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +27,7 @@ FULL = 0.999
 LEAST_FIT = 0.05
 """Prompts, or parts of one, for which each iteration has room."""
 LARGEST_EXPONENT = 200.0
+TANGENTS = 5
 TINY = 1e-60
 
 
@@ -43,13 +49,15 @@ class IterationCurve(LinearCurve):
     in_cov: FloatArray
     """Coefficients of variation of prompt and output lengths."""
     out_cov: FloatArray
+    gamma: FloatArray
+    """Seconds of a request outside the iterations, before its first token is out."""
 
     def latencies(
         self, in_batch: FloatArray, residence: FloatArray, wait: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Means of prefill (from the place in the batch to the first token), itl, ttft = wait + prefill."""
         seen = Seen(self, in_batch, residence)
-        return seen.prefill, seen.itl, wait + seen.prefill
+        return seen.prefill, seen.itl, wait + seen.prefill + self.gamma
 
     def wait_factors(self, rate: FloatArray, in_batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(how often, how long) an arrival waits for a place, over what the chain says.
@@ -93,13 +101,15 @@ def iteration_curve(
     tokens_per_iteration: float = DEFAULT_TOKENS_PER_ITERATION,
     in_cov: FloatArray | None = None,
     out_cov: FloatArray | None = None,
+    gamma: FloatArray | None = None,
 ) -> IterationCurve:
-    """Four parameters. A request stays I = c + m - 1 iterations, c = ceil(L / tokens_per_iteration).
+    """The straight line of four parameters, and gamma [s] before the first token.
 
-    Over its life it adds w = beta I + delta L + kappa (KV tokens read) seconds to iterations, so an
-    iteration of n lasts alpha + n w / I. The prompt's own chunks are counted to its prefill, the context
-    L + m / 2 of a token to its decode: tau = prefill + (m - 1) itl holds exactly. Long outputs are in the
-    batch for longer: m / 2 grows by 1 + out_cov^2.
+    A request stays I = c + m - 1 iterations, c = ceil(L / tokens_per_iteration). Over its life it adds
+    w = beta I + delta L + kappa (KV tokens read) seconds to iterations, so an iteration of n lasts
+    alpha + n w / I. The prompt's own chunks are counted to its prefill, the context L + m / 2 of a token to
+    its decode: tau = prefill + (m - 1) itl holds exactly. Long outputs are in the batch for longer: m / 2
+    grows by 1 + out_cov^2.
     """
     chunks = np.maximum(np.ceil(in_tokens / tokens_per_iteration), 1.0)
     decodes = np.maximum(out_tokens - 1.0, 0.0)
@@ -127,7 +137,51 @@ def iteration_curve(
         1.0 / length,
         in_cov,
         out_cov,
+        np.zeros_like(alpha) if gamma is None else gamma,
     )
+
+
+def with_experts(
+    alpha: FloatArray, beta: FloatArray, epsilon: FloatArray, untouched: FloatArray, around: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """alpha and beta of the tangent at a batch of `around` to alpha + beta n + epsilon (q - q^n); (C,) each.
+
+    `untouched` is q, the share of the experts that one token leaves alone: 0 to below 1.
+    """
+    q = np.clip(untouched, 1e-12, 1.0)
+    left = np.where(untouched > 0, q**around, 0.0)
+    rise = -epsilon * np.log(q) * left
+    at = epsilon * np.maximum(untouched - left, 0.0)
+    return alpha + at - rise * around, beta + rise
+
+
+def occupancy(
+    curve_around: Callable[[FloatArray], IterationCurve], rate: FloatArray, batch: FloatArray
+) -> FloatArray:
+    """Requests in the batch where arrivals and departures balance, n = rate tau(n), (C,), 1 to `batch`.
+
+    tau is concave in n, so that tangents from above lead straight down to it (Newton's method).
+    """
+    n = batch
+    for _ in range(TANGENTS):
+        curve = curve_around(n)
+        free = 1.0 - rate * curve.slope
+        n = np.where(free > 0, rate * curve.intercept / np.where(free > 0, free, 1.0), batch)
+        n = np.clip(n, 1.0, batch)
+    return n
+
+
+def batch_within(
+    curve_around: Callable[[FloatArray], IterationCurve], itl: FloatArray, batch: FloatArray
+) -> FloatArray:
+    """The batch at which tokens are `itl` seconds apart, (C,), 1 to `batch`; inf asks for nothing."""
+    n = batch
+    for _ in range(TANGENTS):
+        curve = curve_around(n)
+        rises = curve.itl_slope > 0
+        n = np.where(rises, (itl - curve.itl_base) / np.where(rises, curve.itl_slope, 1.0), batch)
+        n = np.clip(n, 1.0, batch)
+    return n
 
 
 class Seen:

@@ -28,6 +28,10 @@ class Law:
         over = np.maximum(self.mean - self.least, SMALL * self.mean)
         return over, 3.0 * over / np.maximum(self.deviation, SMALL * over)
 
+    def after(self, time: FloatArray) -> Law:
+        """This, begun after a time that is always the same."""
+        return Law(self.mean + time, self.deviation, self.least + time)
+
     def then(self, other: Law, times: FloatArray) -> Law:
         """This, and `other` so many times over; both apart from each other."""
         return Law(

@@ -166,7 +166,8 @@ class Latencies:
         seen = Seen(curve, state.in_batch, state.residence_time)
         prefill = seen.prefill_law()
         itl = seen.itl_law(prefill)
-        self.laws = {"ttft": prefill, "itl": itl, "e2e": prefill.then(itl, curve.decodes)}
+        first = prefill.after(curve.gamma)
+        self.laws = {"ttft": first, "itl": itl, "e2e": first.then(itl, curve.decodes)}
         # in a batch that stays full, requests of one length all take the same time
         slowest = np.maximum(curve.itl_at(curve.max_batch_size), seen.itl)
         self.slowest = np.where(curve.out_cov > 0, np.inf, slowest)

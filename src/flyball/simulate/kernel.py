@@ -270,6 +270,7 @@ def schedule(r: int, t: float, state: k.State) -> None:
         rf[q + k.F_END] = math.inf
         return
     first = rf[q + k.F_ALPHA] + rf[q + k.F_BETA] * running + rf[q + k.F_KAPPA] * ri[p + k.R_KV]
+    first += rf[q + k.F_EPSILON] * (rf[q + k.F_UNTOUCHED] - rf[q + k.F_UNTOUCHED] ** running)
     rf[q + k.F_FIRST] = first = first + rf[q + k.F_DELTA] * computed
     if computed > 0:
         ri[p + k.R_LENGTH] = 1

@@ -81,12 +81,14 @@ F_ALPHA = 4
 F_BETA = 5
 F_KAPPA = 6
 F_DELTA = 7
-F_BUSY = 8  # counters from here on: seconds up to the segment's start
-F_PREFILL = 9
-F_TTFT_SUM = 10
-F_ITL_SUM = 11
-F_TPOT_SUM = 12
-F_FIELDS = 13
+F_EPSILON = 8
+F_UNTOUCHED = 9  # share of the experts that one sequence leaves alone
+F_BUSY = 10  # counters from here on: seconds up to the segment's start
+F_PREFILL = 11
+F_TTFT_SUM = 12
+F_ITL_SUM = 13
+F_TPOT_SUM = 14
+F_FIELDS = 15
 
 # Request.
 S_IN = 0

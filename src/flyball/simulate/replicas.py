@@ -187,6 +187,8 @@ class Replicas:
         q = r * k.F_FIELDS
         self._rf[q + k.F_ALPHA], self._rf[q + k.F_BETA] = engine.alpha * factor, engine.beta * factor
         self._rf[q + k.F_KAPPA], self._rf[q + k.F_DELTA] = engine.kappa * factor, engine.delta * factor
+        self._rf[q + k.F_EPSILON] = engine.epsilon * factor
+        self._rf[q + k.F_UNTOUCHED] = 1.0 - engine.experts_per_token / max(engine.experts, 1)
 
     def remove(self, r: int, now: Seconds) -> FloatArray:
         """Take a replica away; the arrival times of its requests, which are lost, in order of admission."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flyball.queueing.analysis import EPSILON, lowest_rate, metrics_of
+from flyball.queueing.analysis import highest_rate, lowest_rate, metrics_of, store
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.chain import Replicas, steady_state
 from flyball.queueing.percentiles import quantiles
@@ -29,6 +29,7 @@ from flyball.spec.service_class import ModelTargets
 from flyball.units import SECONDS_PER_HOUR, Seconds
 
 ACCELERATOR_PENALTY = 0.1
+TANGENTS = 3
 SAFE_SHARE = 0.9
 """Of the highest rate, where a throughput target sizes the server, and in Flyball's own form."""
 CEIL_SLACK = 1e-9
@@ -183,12 +184,12 @@ class _Sized:
             at = at[~instant]
             if not at.size:
                 return
-            curve = pairs.curve(at)
         targets = pairs.targets(at)
-        n = curve.max_batch_size
         provided = np.array([p.throughput if p else 0.0 for p in pairs.promises])[pairs.server[at]]
-        highest = n / curve.residence_time(n) * (1.0 - EPSILON)
-        highest = np.where((provided > 0) | (generation == "flyball"), SAFE_SHARE * highest, highest)
+        share = np.where((provided > 0) | (generation == "flyball"), SAFE_SHARE, 1.0)
+        self._settle(at, targets, share)
+        curve = pairs.curve(at)
+        highest = share * highest_rate(curve)
         by_class = np.where(provided > 0, provided / pairs.out_tokens[at], 0.0)
         # Inferno sizes for what the class provides and does not look at the load; its own form serves both
         offered = np.where(by_class > 0, by_class, pairs.rate[at])
@@ -210,6 +211,9 @@ class _Sized:
             some = replicas.take(good)
             rate = np.where(too_many, capacity, offered[chosen] / count)  # too many may be inf
             metrics = metrics_of(some, steady_state(some, rate))
+            mixed = np.flatnonzero(pairs.epsilon[where] > 0)
+            if mixed.size:  # below its capacity it wakes fewer experts
+                store(metrics, mixed, pairs.analyzed(where[mixed], rate[mixed]))
             self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
             self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft
             self.replicas[where], self.max_rate[where] = count, capacity
@@ -218,6 +222,23 @@ class _Sized:
 
         sizing = size(curve, pairs.queue_size(at), targets, highest, then)
         self._record_misses(at, targets, sizing)
+
+    def _settle(self, at: IntArray, targets: Targets, share: FloatArray) -> None:
+        """Take the experts of mixtures as at the batch of the largest rate within the targets.
+
+        What is sized by one tangent is within the targets by the next, so that rates only grow.
+        """
+        pairs = self.pairs
+        mixed = np.flatnonzero(pairs.epsilon[at] > 0)
+        if not mixed.size:
+            return
+        some, mine = at[mixed], targets.take(mixed)
+        tightest = [mine.itl, *(t.limit for t in mine.quantiles if t.metric == "itl")]
+        pairs.settle_within(some, np.min(tightest, axis=0))
+        for _ in range(TANGENTS):
+            curve = pairs.curve(some)
+            sizing = size(curve, pairs.queue_size(some), mine, share[mixed] * highest_rate(curve))
+            pairs.settle(some, sizing.rate)
 
     def _record_misses(self, at: IntArray, targets: Targets, sizing: Sizing) -> None:
         """Of pairs out of reach: which target is missed the most, and what an almost idle replica reaches."""

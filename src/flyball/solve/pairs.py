@@ -21,7 +21,7 @@ from flyball.queueing.curves import (
     flat_curve,
     phase_curve,
 )
-from flyball.queueing.iteration import iteration_curve
+from flyball.queueing.iteration import IterationCurve, batch_within, iteration_curve, occupancy, with_experts
 from flyball.queueing.percentiles import Metric, QuantileTarget, quantile_rows
 from flyball.queueing.sizing import MEAN_METRICS, Targets
 from flyball.spec.accelerator import PowerCurve
@@ -45,6 +45,7 @@ EXCLUSIONS = (
     "too_many",
 )
 FORMS = (FlatTiming, PhaseTiming, ChunkedTiming, IterationTiming)
+_NOTHING = IterationTiming(0.0, 0.0, 0.0, 0.0)
 
 
 class Pairs:
@@ -79,10 +80,15 @@ class Pairs:
         ]
         self.excluded = np.zeros(server.size, dtype=np.int64)
         """Index into EXCLUSIONS; 0: a candidate."""
+        self.gamma = self._of_profiles(lambda p: _own(p).gamma)
+        self.epsilon = self._of_profiles(lambda p: _own(p).epsilon)
+        self.untouched = self._of_profiles(lambda p: _own(p).untouched)
         self.exclude("unknown_accelerator", self.accelerator < 0)
         self.exclude("not_learned", self._of_profiles(_unlearned) > 0)
         self.exclude("not_current", self._elsewhere())
         self.batch = self._batch()
+        self.around = self.batch.copy()
+        """The batch at which the time of experts is taken as a straight line."""
 
     def server_number(self, name: str) -> int:
         """What `server` calls the server of this name."""
@@ -131,13 +137,13 @@ class Pairs:
         """alpha, beta, gamma or kappa, and delta of some pairs, seconds; 0 where the form has none."""
         timings = [p.timing for p in self.fleet.profiles]
         columns = []
-        for name, other in (("alpha", ""), ("beta", ""), ("gamma", "kappa"), ("delta", "")):
-            values = [getattr(t, name, None) or getattr(t, other, 0.0) for t in timings]
+        for name, other in (("alpha", ""), ("beta", ""), ("kappa", "gamma"), ("delta", "")):
+            values = [getattr(t, name, getattr(t, other, 0.0)) for t in timings]
             columns.append(np.array(values, dtype=float)[self.profile[at]])
         return columns[0], columns[1], columns[2], columns[3]
 
     def curve(self, at: IntArray) -> Curve:
-        """The iteration of pairs that share one form of timing."""
+        """The iteration of pairs that share one form of timing; experts as at a batch of `around`."""
         a, b, c, d = self.timing(at)
         n, L, m = self.batch[at], self.in_tokens[at], self.out_tokens[at]
         form = FORMS[int(self.form[at[0]])]
@@ -147,7 +153,35 @@ class Pairs:
             return phase_curve(a, b, c, d, L, m, n)
         if form is ChunkedTiming:
             return ChunkedCurve(n, a, b, c, L, m, np.full_like(n, DEFAULT_TOKENS_PER_ITERATION))
-        return iteration_curve(a, b, c, d, L, m, n, in_cov=self.in_cov[at], out_cov=self.out_cov[at])
+        return self._iteration(at, self.around[at])
+
+    def _iteration(self, at: IntArray, around: FloatArray) -> IterationCurve:
+        a, b, c, d = self.timing(at)
+        a, b = with_experts(a, b, self.epsilon[at], self.untouched[at], around)
+        return iteration_curve(
+            *(a, b, c, d, self.in_tokens[at], self.out_tokens[at], self.batch[at]),
+            in_cov=self.in_cov[at],
+            out_cov=self.out_cov[at],
+            gamma=self.gamma[at],
+        )
+
+    def settle_within(self, at: IntArray, itl: FloatArray) -> None:
+        """Take experts as at the batch that this time between tokens allows; at most the batch limit."""
+        self.around[at] = batch_within(lambda n: self._iteration(at, n), itl, self.batch[at])
+
+    def settle(self, at: IntArray, rate: FloatArray) -> None:
+        """Take experts as at the batch that these arrival rates lead to; `at` are of Flyball's own form."""
+        self.around[at] = occupancy(lambda n: self._iteration(at, n), rate, self.batch[at])
+
+    def analyzed(self, at: IntArray, rate: FloatArray) -> Metrics:
+        """Metrics of pairs that share one form of timing, one replica each, at arrival rates."""
+        self._settle_mixed(at, rate)
+        return analyze(self.curve(at), self.queue_size(at), rate)
+
+    def _settle_mixed(self, at: IntArray, rate: FloatArray) -> None:
+        mixed = np.flatnonzero(self.epsilon[at] > 0)
+        if mixed.size:
+            self.settle(at[mixed], rate[mixed])
 
     def by_form(self, at: IntArray) -> list[IntArray]:
         """Positions in `at`, grouped by the form of the pairs' timing."""
@@ -208,7 +242,7 @@ class Pairs:
         for where in self.by_form(at):
             some = at[where]
             rate = self.rate[some] * share[where] / replicas[where]
-            store(result, where, analyze(self.curve(some), self.queue_size(some), rate))
+            store(result, where, self.analyzed(some, rate))
         return result, self.watts(at, replicas, result.utilization)
 
     def quantiles_at_load(
@@ -218,10 +252,16 @@ class Pairs:
         result = np.empty((len(wanted), at.size))
         for where in self.by_form(at):
             some = at[where]
+            rate = self.rate[some] * share[where] / replicas[where]
+            self._settle_mixed(some, rate)
             curve = self.curve(some)
-            rate = np.maximum(self.rate[some] * share[where] / replicas[where], lowest_rate(curve))
+            rate = np.maximum(rate, lowest_rate(curve))
             result[:, where] = quantile_rows(curve, self.queue_size(some), rate, wanted)
         return result
+
+
+def _own(profile: Profile) -> IterationTiming:
+    return profile.timing if isinstance(profile.timing, IterationTiming) else _NOTHING
 
 
 def _unlearned(profile: Profile) -> float:

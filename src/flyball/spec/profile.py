@@ -38,15 +38,43 @@ class ChunkedTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
 
 class IterationTiming(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="iteration"):
-    """Four parameters: alpha + beta n + kappa (KV tokens in the batch) + delta (prompt tokens computed)."""
+    """alpha + beta n + kappa (KV tokens in the batch) + delta (prompt tokens computed), and for a mixture of
+    experts epsilon (q - q^n), q = 1 - experts_per_token / experts: the weights of the experts that are read
+    because others than the first token wake them, when each token goes to any with the same chance.
+    """
 
     alpha: Seconds
     beta: Seconds
     kappa: Seconds
     delta: Seconds
+    gamma: Seconds = 0.0
+    """Of each request, outside the iterations: until it is in the queue, and its first token is out."""
+    epsilon: Seconds = 0.0
+    """To read the weights of all routed experts."""
+    experts: int = 0
+    """Routed experts of a layer; 0: a dense model."""
+    experts_per_token: int = 0
+
+    @property
+    def untouched(self) -> float:
+        """The share of the routed experts that one token leaves alone, q; 0 for a dense model."""
+        return 1.0 - self.experts_per_token / self.experts if self.experts else 0.0
 
 
 Timing: TypeAlias = FlatTiming | PhaseTiming | ChunkedTiming | IterationTiming
+
+
+class Uncertainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Standard deviations of the logarithms of an iteration timing's parameters: 0.1 is about 10 %."""
+
+    alpha: float = 0.0
+    beta: float = 0.0
+    kappa: float = 0.0
+    delta: float = 0.0
+    gamma: float = 0.0
+    epsilon: float = 0.0
+    residual: float = 0.0
+    """Of an iteration, whatever the parameters: what the form does not say."""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,3 +93,5 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens that the KV cache of one replica holds; 0: not known, not limiting."""
     source: str = ""
     """Where the figures come from."""
+    uncertainty: Uncertainty | None = None
+    """None: not known."""

@@ -103,7 +103,8 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one model really runs on one accelerator. An iteration lasts
-    alpha + beta (sequences) + kappa (KV tokens held) + delta (prompt tokens computed)."""
+    alpha + beta n + kappa (KV tokens held) + delta (prompt tokens computed) + epsilon (q - q^n), where n is
+    the number of sequences and q the share of the experts that one of them leaves alone."""
 
     model: str
     accelerator: str
@@ -119,6 +120,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     block_size: int = 16
     accelerator_count: int = 1
     """Accelerator units in one replica."""
+    epsilon: Seconds = 0.0
+    """Mixture of experts: to read the weights of all of them."""
+    experts: int = 0
+    experts_per_token: int = 0
 
 
 class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

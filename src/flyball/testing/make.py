@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from flyball.solve.problem import Problem
@@ -65,7 +66,7 @@ def make_fleet(
     profiles = []
     for name in prices:
         factor = (speed or {}).get(name, 1.0)
-        values = [getattr(timing, field) / factor for field in timing.__struct_fields__]
+        values = [getattr(timing, f.name) / factor for f in msgspec.structs.fields(timing) if f.required]
         profiles.append(
             Profile("m", name, type(timing)(*values), 1, 64, 256 if generation != "flyball" else 0)
         )

@@ -6,14 +6,24 @@ A fleet document holds both lists or names a catalogue, `kind: Catalogue`, which
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from flyball.spec.accelerator import Accelerator, PowerCurve
-from flyball.spec.profile import ChunkedTiming, FlatTiming, IterationTiming, PhaseTiming, Profile, Timing
+from flyball.spec.profile import (
+    ChunkedTiming,
+    FlatTiming,
+    IterationTiming,
+    PhaseTiming,
+    Profile,
+    Timing,
+    Uncertainty,
+)
+from flyball.units import Seconds
 from flyball.wire.errors import WireError, child
 from flyball.wire.fields import Fields, given, parse_name, parse_text
-from flyball.wire.quantities import format_duration, parse_count, parse_duration, parse_number
+from flyball.wire.quantities import format_duration, parse_count, parse_duration, parse_number, parse_share
 
 API_VERSION = "flyball/v1"
 HARDWARE = ("apiVersion", "kind", "accelerators", "profiles")
@@ -26,6 +36,14 @@ _TIMINGS: dict[str, type[Timing]] = {
     "chunked": ChunkedTiming,
 }
 _PARAMETERS = sorted({name for form in _TIMINGS.values() for name in form.__struct_fields__})
+EXPERTS = {"experts": "experts", "experts_per_token": "expertsPerToken"}
+"""Counts among the parameters of a timing, and what documents call them."""
+_NAMES = [EXPERTS.get(name, name) for name in _PARAMETERS]
+_PROFILE = (
+    *("model", "accelerator", "units", "maxBatch", "atTokens", "kvTokens"),
+    *("source", "uncertainty", "timing"),
+)
+MOST_UNCERTAIN = 10.0
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -88,25 +106,62 @@ def _power(value: object, where: str, path: str) -> PowerCurve:
 
 
 def _profile(value: object, where: str, path: str, *, known: Mapping[str, Accelerator]) -> Profile:
-    common = ("model", "accelerator", "units", "maxBatch", "atTokens", "kvTokens", "source", "timing")
-    fields = Fields(value, where, path, (*common, *_PARAMETERS))
+    fields = Fields(value, where, path, (*_PROFILE, *_NAMES))
     timing = fields.read("timing", parse_name, "iteration", known=_TIMINGS, what="timing")
     form = _TIMINGS[timing]
-    parameters = {p: fields.read(p, parse_duration, positive=p == "alpha") for p in form.__struct_fields__}
-    for key in _PARAMETERS:
-        if key in fields.values and key not in parameters:
-            problem = f"the {timing} timing has {', '.join(parameters)}"
+    has = [EXPERTS.get(name, name) for name in form.__struct_fields__]
+    for key in _NAMES:
+        if key in fields.values and key not in has:
+            problem = f"the {timing} timing has {', '.join(has)}"
             mend = f"Leave {key} out, or say timing: {' or '.join(_TIMINGS)}"
             raise WireError(where, problem, path=child(path, key), value=fields.values[key], mend=mend)
     return Profile(
         model=fields.read("model", parse_text),
         accelerator=fields.read("accelerator", parse_name, known=known, what="accelerator"),
-        timing=form(**parameters),
+        timing=_timing(fields, form),
         accelerator_count=fields.read("units", parse_count, 1, low=1),
         max_batch_size=fields.read("maxBatch", parse_count, 256, low=1, high=MAX_BATCH),
         at_tokens=fields.read("atTokens", parse_count, 0),
         kv_tokens=fields.read("kvTokens", parse_count, 0),
         source=fields.read("source", parse_text, ""),
+        uncertainty=fields.read("uncertainty", _uncertainty, None),
+    )
+
+
+def _timing(fields: Fields, form: type[Timing]) -> Timing:
+    parameters: dict[str, Any] = {}
+    for field in msgspec.structs.fields(form):
+        key = EXPERTS.get(field.name, field.name)
+        default = msgspec.UNSET if field.required else 0.0
+        if field.name in EXPERTS:
+            parameters[field.name] = fields.read(key, parse_count, 0)
+        else:
+            parameters[field.name] = fields.read(key, parse_duration, default, positive=key == "alpha")
+    timing = form(**parameters)
+    if isinstance(timing, IterationTiming):
+        check_experts(timing.epsilon, timing.experts, timing.experts_per_token, fields)
+    return timing
+
+
+def check_experts(epsilon: Seconds, experts: int, per_token: int, fields: Fields) -> None:
+    """Refuse, with WireError, experts that cannot be: more for a token than there are, time without any."""
+    if experts and not 1 <= per_token <= experts:
+        problem = f"a token goes to {per_token} of {experts} experts"
+        mend = f"Say how many of them it goes to: 1 to {experts}"
+        raise WireError(fields.where, problem, path=child(fields.path, "expertsPerToken"), mend=mend)
+    if epsilon and not experts:
+        mend = "Add experts and expertsPerToken, or leave epsilon out"
+        problem = "epsilon is the time of experts, and there are none"
+        raise WireError(fields.where, problem, path=child(fields.path, "epsilon"), mend=mend)
+
+
+def _uncertainty(value: object, where: str, path: str) -> Uncertainty:
+    fields = Fields(value, where, path, Uncertainty.__struct_fields__)
+    return Uncertainty(
+        **{
+            key: fields.read(key, parse_share, 0.0, high=MOST_UNCERTAIN)
+            for key in Uncertainty.__struct_fields__
+        }
     )
 
 
@@ -141,10 +196,23 @@ def profile_document(profile: Profile) -> dict[str, object]:
             "accelerator": profile.accelerator,
             "units": profile.accelerator_count,
             "timing": timing,
-            **{key: format_duration(value) for key, value in msgspec.structs.asdict(profile.timing).items()},
+            **_timing_document(profile.timing),
             "maxBatch": profile.max_batch_size,
             "atTokens": profile.at_tokens,
             "kvTokens": profile.kv_tokens,
             "source": profile.source,
+            "uncertainty": profile.uncertainty and given(msgspec.structs.asdict(profile.uncertainty)),
         }
     )
+
+
+def _timing_document(timing: Timing) -> dict[str, object]:
+    document: dict[str, object] = {}
+    for field in msgspec.structs.fields(type(timing)):
+        value = getattr(timing, field.name)
+        if field.required:
+            document[field.name] = format_duration(value)
+        elif value:
+            name = EXPERTS.get(field.name)
+            document[name or field.name] = value if name else format_duration(value)
+    return document

@@ -14,12 +14,13 @@ import msgspec
 from flyball.spec.fleet import Fleet
 from flyball.spec.profile import IterationTiming, Profile
 from flyball.spec.scenario import Engine
-from flyball.wire.catalogue import MAX_BATCH
+from flyball.wire.catalogue import MAX_BATCH, check_experts
 from flyball.wire.errors import WireError
 from flyball.wire.fields import Fields, parse_name
 from flyball.wire.quantities import parse_count, parse_duration, parse_share
 
-_TIMING = IterationTiming.__struct_fields__
+_TIMING = ("alpha", "beta", "kappa", "delta", "epsilon")
+_EXPERTS = ("experts", "expertsPerToken")
 
 
 class Truth(Fields):
@@ -74,6 +75,8 @@ def _drawn(profile: Profile, timing: IterationTiming, base: Engine, error: float
         accelerator=profile.accelerator,
         kv_tokens=profile.kv_tokens,
         accelerator_count=profile.accelerator_count,
+        experts=timing.experts,
+        experts_per_token=timing.experts_per_token,
         **off,
     )
 
@@ -90,23 +93,32 @@ def _engine(
 ) -> Engine:
     """What is left out is as drawn; without a profile the four times are needed."""
     names = ("model", "accelerator", "units", "kvTokens", "maxSequences", "batchedTokens", "blockSize")
-    fields = Fields(value, where, path, (*names, *_TIMING))
+    fields = Fields(value, where, path, (*names, *_TIMING, *_EXPERTS))
     model = fields.read("model", parse_name, known=models, what="model of a server")
     accelerator = fields.read("accelerator", parse_name, known=accelerators, what="accelerator")
     default = drawn.get((model, accelerator))
+    needed = default is None
+    default = default or base
     times = {
         key: fields.read(
-            key, parse_duration, getattr(default, key) if default else msgspec.UNSET, positive=key == "alpha"
+            key,
+            parse_duration,
+            msgspec.UNSET if needed and key != "epsilon" else getattr(default, key),
+            positive=key == "alpha",
         )
         for key in _TIMING
     }
-    default = default or base
+    experts = fields.read("experts", parse_count, default.experts)
+    per_token = fields.read("expertsPerToken", parse_count, default.experts_per_token)
+    check_experts(times["epsilon"], experts, per_token, fields)
     return msgspec.structs.replace(
         _limits(fields, default),
         model=model,
         accelerator=accelerator,
         accelerator_count=fields.read("units", parse_count, default.accelerator_count, low=1),
         kv_tokens=fields.read("kvTokens", parse_count, default.kv_tokens),
+        experts=experts,
+        experts_per_token=per_token,
         **times,
     )
 
