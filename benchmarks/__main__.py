@@ -7,6 +7,7 @@ python -m benchmarks process         a cold process from file to written plan: s
 python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
 python -m benchmarks accuracy        the latency model beside the plant: means, p95, p99
 python -m benchmarks forecast        forecasts against what came: coverage, error, microseconds
+python -m benchmarks profiles        latency profiles and priors on shapes and models they have not seen
 python -m benchmarks services        /optimizeOne at one client, and at eight at the same time
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks import accuracy, simulate
+from benchmarks import accuracy, profiles, simulate
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.reference import optimizer as reference
@@ -160,12 +161,14 @@ def main() -> int:
         "forecast": bench_forecast,
         "simulate": simulate.main,
         "accuracy": accuracy.main,
+        "profiles": profiles.main,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     arguments = parser.parse_args()
-    if generator() is None and not set(arguments.names or every) <= {"accuracy", "forecast", "simulate"}:
+    alone = {"accuracy", "forecast", "profiles", "simulate"}
+    if generator() is None and not set(arguments.names or every) <= alone:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",
             file=sys.stderr,

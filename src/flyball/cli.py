@@ -6,24 +6,16 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from flyball.commands.call_options import CALLED, call
+from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
+from flyball.commands.serve_options import HERE, LISTEN, TUNER_VARIABLES, Listen, serve_tuner
 
-EXIT = """
-Exit codes:
-
-- 0: everything is served
-- 2: the input or an option is wrong
-- 3: a plan was made, but it does not serve every server whole
-- 4: an output could not be written
-- 70: a fault of Flyball itself
-- 130: interrupted; for `--serve`, Ctrl-C is the way to end it: 0 or 3
-"""
 SERVED = """
 Exit codes:
 
@@ -39,7 +31,7 @@ Exit codes:
 - 70: a fault of Flyball itself
 """
 FAULT, INTERRUPTED = 70, 130
-EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT")
+EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT", *TUNER_VARIABLES)
 """Environment variables of which empty is as good as not set."""
 TRACEBACK = "FLYBALL_TRACEBACK"
 """Environment variable: where it is set, a fault shows where it is."""
@@ -53,10 +45,6 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-
-Format = Literal["table", "json", "yaml", "csv"]
-Solver = Literal["auto", "exact", "greedy", "unlimited"]
-Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 @app.command(name="--install-completion")
@@ -75,113 +63,7 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, s
     return install(app, shell, startup)
 
 
-@app.command(help_epilogue=EXIT)
-def plan(
-    path: Path | None = None,
-    /,
-    *,
-    sample: Flag = False,
-    model: str | None = None,
-    rate: str | None = None,
-    in_tokens: Annotated[str | None, Parameter(name=["--in", "--in-tokens"])] = None,
-    out_tokens: Annotated[str | None, Parameter(name=["--out", "--out-tokens"])] = None,
-    ttft: str | None = None,
-    itl: str | None = None,
-    e2e: str | None = None,
-    solver: Annotated[Solver | None, Parameter(env_var="FLYBALL_SOLVER")] = None,
-    what_if: str | None = None,
-    compare: Path | None = None,
-    explain: str | None = None,
-    plot: Flag = False,
-    report: Path | None = None,
-    serve: Flag = False,
-    port: int = 8090,
-    format: Format = "table",
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-) -> int:
-    """Plan a fleet: which accelerator, how many replicas, which batch for each server, and why.
-
-    Examples:
-
-    `flyball plan --sample`
-
-    `flyball plan my-fleet/ --report plan.html`
-
-    `flyball plan --model Llama-3.1-8B --rate 20 --in 1000 --out 300 --ttft 'p95<1s' --itl 'p95<50ms'`
-
-    `flyball plan fleet.yaml --what-if 'load*2, capacity[A100]+16'`
-
-    `flyball plan fleet.yaml --explain chat --plot`
-
-    Parameters
-    ----------
-    path
-        A directory of fleet files, one file (Inferno's system document of any generation, or Flyball's own
-        form, JSON or YAML), or - for standard input.
-    sample
-        Plan the sample fleet that comes with Flyball.
-    model
-        Plan one model against the sample catalogue; needs --rate. Unknown names get near matches.
-    rate
-        Requests per second: 20, 20/s or 1200/min.
-    in_tokens
-        Input tokens of a request; left out: 1000.
-    out_tokens
-        Output tokens of a request; left out: 300.
-    ttft
-        Target of the time to first token: p95<1s, mean<200ms, or 1s (which means p95).
-    itl
-        Target of the time between tokens: p95<50ms.
-    e2e
-        Target of the whole response time: p95<20s.
-    solver
-        auto (never worse than greedy), exact (proves the optimum), greedy (Inferno's order) or unlimited
-        (takes no notice of capacity). Left out: what the fleet's own settings say, else auto.
-    what_if
-        Plan with changes, and show the difference to the plan without: `load*2`, `load[chat]*1.5`, `in=2000`,
-        `capacity[A100]=16`, `price[H100]*0.8`, `ttft*0.5`; separated by commas. Loads are in requests/s,
-        prices in $/h, latencies in seconds.
-    compare
-        Plan another fleet, and show the difference to the plan of the first.
-    explain
-        Everything about the decision for one server: all candidates, and why the others are none.
-    plot
-        Curves of one server in the terminal: of the one that --explain names, else of the dearest.
-    report
-        Write the report, a page with plots that needs nothing else, to this file.
-    serve
-        Serve the report on this machine until interrupted.
-    port
-        Port for --serve; where it is taken, a free one is used.
-    format
-        table; json and yaml are Inferno's solution in the generation of the input (for Flyball's own form,
-        the whole plan with reasons); csv is a line for each server.
-    output
-        Write to this file, whole or not at all, and not to standard output.
-    """
-    from flyball.commands.plan import Request, run
-
-    return run(
-        Request(
-            path=path,
-            sample=sample,
-            model=model,
-            rate=rate,
-            in_tokens=in_tokens,
-            out_tokens=out_tokens,
-            targets={"ttft": ttft, "itl": itl, "e2e": e2e},
-            solver=solver,
-            what_if=what_if,
-            compare=compare,
-            explain=explain,
-            plot=plot,
-            report=report,
-            serve=serve,
-            port=port,
-            format=format,
-            output=output,
-        )
-    )
+app.command(plan, help_epilogue=PLANNED)
 
 
 REPLAYED = """
@@ -305,39 +187,10 @@ def live(
 
 services = App(
     name="serve",
-    help="Serve Inferno's REST contracts on Flyball's engine: the optimizer, or the queue analysis.",
+    help="Serve Inferno's REST contracts on Flyball's engine: optimizer, queue analysis or model tuner.",
     help_epilogue=SERVICE,
 )
 app.command(services)
-
-Host = Annotated[str, Parameter(env_var="INFERNO_HOST")]
-Port = Annotated[int, Parameter(env_var="INFERNO_PORT")]
-Log = Literal["auto", "json", "text", "off"]
-
-
-@dataclass(frozen=True)
-class Listen:
-    """Where a service listens, to whom, and how it ends."""
-
-    host: Host = "127.0.0.1"
-    """Address; 0.0.0.0 is every address of this machine."""
-    port: Port = 8080
-    """0 takes a free one."""
-    token_file: Path | None = None
-    """Ask for one of the bearer tokens in this file, one a line; read again when it changes."""
-    certificate: Path | None = None
-    """Serve by TLS with this certificate (PEM); read again when it changes."""
-    key: Path | None = None
-    """Its key (PEM)."""
-    log: Log = "auto"
-    """Lines of JSON or text on standard error; auto is text on a terminal, else JSON."""
-    drain: float = 0.0
-    """Seconds to go on after the signal to end, as unready, until balancers have noticed."""
-    grace: float = 25.0
-    """Seconds that requests under way may then take."""
-
-
-LISTEN = Parameter(name="*", group="Service")
 
 
 @services.default
@@ -348,7 +201,7 @@ def serve(
     generation: Literal["G1", "G2", "G3"] | None = None,
     solver: Annotated[Solver | None, Parameter(env_var="FLYBALL_SOLVER")] = None,
     budget: float = 60.0,
-    listen: Annotated[Listen, LISTEN] = Listen(),
+    listen: Annotated[Listen, LISTEN] = HERE,
 ) -> int:
     """Serve the optimizer: Inferno's routes in its three generations, and /v1/plan with reasons and what-if.
 
@@ -380,7 +233,7 @@ def serve(
 
 
 @services.command(name="queue")
-def serve_queue(*, listen: Annotated[Listen, LISTEN] = Listen()) -> int:
+def serve_queue(*, listen: Annotated[Listen, LISTEN] = HERE) -> int:
     """Serve the queue analysis: how one replica fares at a load, what it can take, and how much to batch.
 
     Example:
@@ -392,6 +245,7 @@ def serve_queue(*, listen: Annotated[Listen, LISTEN] = Listen()) -> int:
     return queue(asdict(listen))
 
 
+services.command(serve_tuner, name="tuner")
 app.command(call, help_epilogue=CALLED)
 
 

@@ -1,4 +1,4 @@
-"""Every route of both services has its method, and answers it in its shape, over real HTTP."""
+"""Every route of the services has its method, and answers it in its shape, over real HTTP."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import httpx2
 import msgspec
 import pytest
 
-from flyball.client import CallError, Client, OptimizerClient, QueueClient
-from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE
+from flyball.client import CallError, Client, OptimizerClient, QueueClient, TunerClient
+from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE, TUNER
 from flyball.server.optimizer.examples import ACCELERATOR, PROFILE, SERVER, SERVICE_CLASS, SYSTEM, TARGET
 from flyball.server.optimizer.service import service as optimizer_service
 from flyball.server.queue import EXAMPLE
 from flyball.server.queue import service as queue_service
+from flyball.server.tuner import ENTRY, REPLICA
+from flyball.server.tuner import service as tuner_service
+from flyball.spec.calibration import Tuning
 from flyball.wire.inferno_queue import QueueAnalysis, QueueOptimum
 from flyball.wire.inferno_shapes import (
     AcceleratorShape,
@@ -99,10 +102,21 @@ def queue() -> Iterator[QueueClient]:
 
 def method_of(operation: str) -> str:
     special = {"healthz": "healthy", "readyz": "ready"}
-    return special.get(operation) or re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", operation)
+    return special.get(operation) or re.sub(
+        r"[A-Z]", lambda m: f"_{m[0].lower()}", operation.replace("-", "_")
+    )
 
 
-@pytest.mark.parametrize(("name", "operations"), [("optimizer", OPTIMIZER), ("queue", QUEUE)])
+@pytest.fixture
+def tuner() -> Iterator[TunerClient]:
+    tuning = Tuning(initial_observations=2, warm_up_cycles=1)
+    with running(tuner_service(tuning, lambda: 1.8e9)) as url, TunerClient(url, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "operations"), [("optimizer", OPTIMIZER), ("queue", QUEUE), ("tuner", TUNER)]
+)
 def test_the_operations_are_those_of_the_description(
     name: str, operations: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
@@ -113,8 +127,10 @@ def test_the_operations_are_those_of_the_description(
         for verb, route in verbs.items():
             found[route["operationId"]] = (verb, path, len(re.findall("{", path)))
             assert callable(getattr(client, method_of(route["operationId"]))), path
-            if verb == "post":
-                taken = {p["name"] for p in route.get("parameters", ())}
+            taken = {p["name"] for p in route.get("parameters", ()) if p["in"] == "query"}
+            if verb == "get":
+                assert taken == set(operations[route["operationId"]].queried), path
+            else:
                 hints = get_type_hints(getattr(type(client), method_of(route["operationId"])))
                 assert taken <= set(hints), path
     assert {key: (verb, path.partition("{")[0].strip("/"), n) for key, (verb, path, n) in found.items()} == {
@@ -179,6 +195,56 @@ def test_the_queue_analysis(queue: QueueClient) -> None:
     assert "flyball_" in queue.metrics()
 
 
+def test_the_tuner(tuner: TunerClient) -> None:
+    assert tuner.warmup() is False
+    assert tuner.calibration_status() == []
+    with pytest.raises(CallError, match="produced no results") as caught:
+        tuner.tune([REPLICA])
+    assert caught.value.status == 422
+    with pytest.raises(
+        CallError, match="no parameters found for model=granite_8b accelerator=H100"
+    ) as caught:
+        tuner.getparams("granite_8b", "H100")
+    assert caught.value.status == 404
+    assert tuner.warmup() is True
+    (entry,) = tuner.tune(msgspec.json.encode([REPLICA]))
+    assert entry.perf_parms is not None
+    assert (entry.name, entry.acc, entry.max_batch_size) == ("granite_8b", "H100", 256)
+    shown = tuner.getparams("granite_8b", "H100")
+    assert (shown.alpha, shown.beta, shown.gamma) == msgspec.structs.astuple(entry.perf_parms)
+    assert shown.update_count == 1
+    assert [each.perf_parms for each in tuner.merge([ENTRY])] == [entry.perf_parms]
+    other = msgspec.structs.replace(ENTRY, name="a/b c%2F?#ü漢")
+    assert [each.name for each in tuner.merge([other])] == [other.name, "granite_8b"]
+    (status,) = tuner.calibration_status()
+    assert (status.obs_count, status.needs_calibration) == (2, True)
+    with pytest.raises(CallError, match="calibration produced no results"):
+        tuner.calibrate([REPLICA, REPLICA])
+    assert tuner.healthy()
+    assert tuner.ready()
+    assert "flyball_state_objects" in tuner.metrics()
+
+
+def test_names_of_any_characters_reach_the_tuner(tuner: TunerClient) -> None:
+    assert REPLICA.current_alloc is not None
+    for name in ("meta-llama/Llama-3.1-8B", "a b+c&d=e", "%2F", "ü漢#?"):
+        at = msgspec.structs.replace(REPLICA.current_alloc, accelerator=name)
+        shown = msgspec.structs.replace(REPLICA, model=name, current_alloc=at)
+        with pytest.raises(CallError, match="produced no results"):
+            tuner.tune([shown])
+        tuner.tune([shown])
+        found = tuner.getparams(name, name)
+        assert (found.model, found.accelerator) == (name, name)
+    with pytest.raises(CallError, match="model is required"):
+        tuner.getparams("", "H100")
+
+
+def test_without_bound_is_none(tuner: TunerClient) -> None:
+    with running(tuner_service(Tuning(initial_observations=1), lambda: 0.0)) as url, TunerClient(url) as one:
+        one.tune([REPLICA])
+        assert one.calibration_status()[0].condition_number is None
+
+
 def test_refusals_say_what_the_service_said(optimizer: OptimizerClient, queue: QueueClient) -> None:
     with pytest.raises(CallError, match="model none not found") as caught:
         optimizer.get_model("none")
@@ -188,6 +254,8 @@ def test_refusals_say_what_the_service_said(optimizer: OptimizerClient, queue: Q
     assert f"{optimizer.url}/getModel/none answered 404" in str(caught.value)
     with QueueClient(optimizer.url) as other, pytest.raises(CallError, match="Give the address of a queue"):
         other.solve(EXAMPLE)
+    with TunerClient(queue.url) as third, pytest.raises(CallError, match="Give the address of a model tuner"):
+        third.warmup()
     with (
         OptimizerClient(queue.url) as other,
         pytest.raises(CallError, match="Only a stateful optimizer has it"),

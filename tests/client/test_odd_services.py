@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flyball.client import CallError, OptimizerClient, QueueClient
+from flyball.client import CallError, OptimizerClient, QueueClient, TunerClient
 from flyball.client.errors import LONGEST
 from tests.client.scripted import Script, reply, said, scripted
 
@@ -138,6 +138,26 @@ def test_what_may_not_be_done_twice_is_asked_once(
     error = failed(BUSY, NAMES, call=call)
     assert error.status == 503
     assert waits == []
+
+
+def test_the_tuner_is_shown_a_replica_once(waits: list[float]) -> None:
+    """Twice would be two observations; what it has learned may be asked for again."""
+    with scripted(BUSY, said('{"warmingUp": true}')) as script, TunerClient(script.url) as client:
+        with pytest.raises(CallError, match="too many wait"):
+            client.tune(b"[]")
+        assert waits == []
+        assert client.warmup() is True
+    with scripted(BUSY, said('{"warmingUp": false}')) as script, TunerClient(script.url) as client:
+        assert client.warmup() is False
+    assert waits == [1.0]
+
+
+def test_an_answer_of_the_tuner_that_was_lost_on_the_way() -> None:
+    """Its original sends nothing with 200 where a condition number has no bound."""
+    with scripted(reply(200)) as script, TunerClient(script.url) as client:
+        with pytest.raises(CallError, match="cannot be understood") as caught:
+            client.calibration_status()
+        assert caught.value.status == 200
 
 
 def test_what_changes_by_replacing_is_asked_again(waits: list[float]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from flyball.client import CallError, OptimizerClient
+from flyball.client import CallError, OptimizerClient, TunerClient
 from tests.client.scripted import reply, scripted
 from tests.client.test_every_route import method_of
 
@@ -52,7 +52,7 @@ def holds(found: Any, expected: Any, where: str) -> int:
     if isinstance(expected, list):
         assert len(found) == len(expected), where
         return sum(holds(f, e, f"{where}[{i}]") for i, (f, e) in enumerate(zip(found, expected, strict=True)))
-    assert found == expected, where
+    assert found == (float(expected) if isinstance(found, float) else expected), where
     return 1
 
 
@@ -81,3 +81,29 @@ def test_recorded_answers(generation: str, shared: Path, compared: Counter[str])
     assert read
     assert refused or generation == "G1"
     compared[f"client, {generation}"] += read + refused
+
+
+def test_recorded_answers_of_the_tuner(shared: Path, compared: Counter[str]) -> None:
+    recorded = json.loads((shared / "vectors" / "inferno" / "rest-model-tuner.json").read_text())
+    sessions = [part["exchanges"] for part in recorded.values() if isinstance(part, dict)]
+    exchanges = [e for session in sessions for e in session if e["path"] != "/health"]
+    read = refused = 0
+    with scripted(*map(answer_of, exchanges)) as script, TunerClient(script.url) as client:
+        for exchange in exchanges:
+            operation = exchange["path"].strip("/").partition("?")[0]
+            arguments: list[Any] = [b"[]"] if TunerClient.operations[operation].body else []
+            arguments = {"merge": [[]], "getparams": ["m", "a"]}.get(operation, arguments)
+            method = getattr(client, method_of(operation))
+            if exchange["status"] != 200:
+                with pytest.raises(CallError) as caught:
+                    method(*arguments)
+                assert caught.value.status == exchange["status"]
+                assert caught.value.message == exchange["response"]["error"]
+                refused += 1
+                continue
+            found = method(*arguments)
+            found = {"warmingUp": found} if operation == "warmup" else found
+            read += holds(msgspec.to_builtins(found), exchange["response"], exchange["path"])
+    assert read
+    assert refused
+    compared["client, model tuner"] += read + refused

@@ -15,12 +15,15 @@ import msgspec
 import pytest
 import yaml
 
-from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE
+from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE, TUNER
 from flyball.commands.call import usual_url
 from flyball.commands.call_options import CALLED
 from flyball.server.optimizer.service import service as optimizer_service
 from flyball.server.queue import EXAMPLE
 from flyball.server.queue import service as queue_service
+from flyball.server.tuner import REPLICA
+from flyball.server.tuner import service as tuner_service
+from flyball.spec.calibration import Tuning
 from tests.client.scripted import reply, said, scripted
 from tests.commands.samples import OWN, sample, two_servers, written
 from tests.commands.terminal import Outcome, flyball, process
@@ -122,6 +125,24 @@ def test_the_queue_analysis(tmp_path: Path) -> None:
         assert "maxBatchSize" in wrong.err
 
 
+def test_the_model_tuner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas = written(tmp_path / "replicas.json", [msgspec.to_builtins(REPLICA)])
+    with running(tuner_service(Tuning(initial_observations=1), lambda: 1.8e9)) as address:
+        learned = json.loads(call(address, "tune", replicas).out)["models"][0]
+        assert learned["perfParms"]["alpha"] > 0
+        monkeypatch.setenv("TUNER_PORT", address.rpartition(":")[2])
+        shown = flyball("call", "getparams", "granite_8b", "H100")
+        assert (shown.code, json.loads(shown.out)["alpha"]) == (0, learned["perfParms"]["alpha"])
+        assert json.loads(flyball("call", "warmup").out) == {"warmingUp": True}
+        assert yaml.safe_load(flyball("call", "Calibration-Status", "--format", "yaml").out)["statuses"]
+        merged = flyball("call", "merge", "-", stdin=b"models: []")
+        assert json.loads(merged.out)["models"][0]["name"] == "granite_8b"
+        short = call(address, "calibrate", replicas)
+        assert (short.code, short.out) == (2, "")
+        assert "answered 422: calibration produced no results" in short.err
+        assert "answered 404: no parameters found" in call(address, "getparams", "none", "H100").err
+
+
 def test_tokens(tmp_path: Path) -> None:
     tokens, wrong = tmp_path / "tokens", tmp_path / "wrong"
     tokens.write_text("right\n")
@@ -143,6 +164,9 @@ def test_tokens(tmp_path: Path) -> None:
         (["qqq"], "no operation 'qqq'; There are addAccelerator"),
         (["getServer"], "getServer takes name: 0 given"),
         (["getServers", "chat"], "getServers takes nothing more: 1 given"),
+        (["getparams", "granite"], "getparams takes model accelerator: 1 given"),
+        (["tune"], "tune takes FILE: 0 given. The file holds replicas; - is standard input"),
+        (["warmup", "--explain"], "--explain does not go with warmup"),
         (["getModelAcceleratorPerf", "a"], "takes name acc: 1 given"),
         (["optimizeOne"], "optimizeOne takes FILE: 0 given. The file holds a system; - is standard input"),
         (["optimizeOne", "/nowhere"], "/nowhere: cannot be read (No such file or directory)"),
@@ -228,9 +252,13 @@ def test_what_cannot_be_written(url: str, tmp_path: Path) -> None:
 
 
 def test_where_the_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert usual_url({}) == usual_url({"INFERNO_HOST": "", "INFERNO_PORT": ""}) == "http://127.0.0.1:8080"
-    assert usual_url({"INFERNO_HOST": "0.0.0.0", "INFERNO_PORT": "3302"}) == "http://127.0.0.1:3302"
-    assert usual_url({"INFERNO_HOST": "::"}) == "http://[::1]:8080"
+    nothing = {"INFERNO_HOST": "", "INFERNO_PORT": "", "TUNER_HOST": "", "TUNER_PORT": ""}
+    both = {"INFERNO_HOST": "0.0.0.0", "INFERNO_PORT": "3302", "TUNER_HOST": "tuner", "TUNER_PORT": "3304"}
+    assert usual_url({}, "health") == usual_url(nothing, "stateful") == "http://127.0.0.1:8080"
+    assert usual_url({}, "tuner") == usual_url(nothing, "tuner") == "http://127.0.0.1:8081"
+    assert usual_url(both, "optimizer") == "http://127.0.0.1:3302"
+    assert usual_url(both, "tuner") == "http://tuner:3304"
+    assert usual_url({"INFERNO_HOST": "::"}, "queue") == "http://[::1]:8080"
     with scripted(said("[]")) as script:
         monkeypatch.setenv("INFERNO_PORT", script.url.rpartition(":")[2])
         assert flyball("call", "getModels") == (0, "[]\n", "")
@@ -239,10 +267,10 @@ def test_where_the_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_help_lists_every_operation() -> None:
     listed = set()
     for name, *names in (found.split() for found in re.findall("`([^`]+)`", CALLED)):
-        operation = {**OPTIMIZER, **QUEUE, **HEALTH}[name]
-        assert len(names) == len(operation.names) + bool(operation.body), name
+        operation = {**OPTIMIZER, **QUEUE, **TUNER, **HEALTH}[name]
+        assert len(names) == len(operation.names + operation.queried) + bool(operation.body), name
         listed.add(name)
-    assert listed == {*OPTIMIZER, *QUEUE, *HEALTH}
+    assert listed == {*OPTIMIZER, *QUEUE, *TUNER, *HEALTH}
     shown = flyball("call", "--help")
     assert shown.code == 0
     assert "getModelAcceleratorPerf granite_13b A100" in shown.out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -182,15 +184,91 @@ def test_the_sample_fleet() -> None:
     assert {line["server"] for line in rows(outcome.out)} == {s.name for s in sample_fleet().servers}
 
 
-def test_one_model_against_the_catalogue() -> None:
-    targets = ("--ttft", "p95<1s", "--itl", "p95<50ms")
-    load = ("--rate", "20", "--in", "1000", "--out", "300")
-    outcome = flyball("plan", "--model", "meta-llama/Llama-3.1-8B", *load, *targets)
+LOAD = ("--rate", "20", "--in", "1000", "--out", "300")
+
+
+def saved(path: Path, text: str) -> Path:
+    path.write_text(textwrap.dedent(text), "utf-8")
+    return path
+
+
+def test_one_model_from_the_library() -> None:
+    outcome = flyball("plan", "--model", "meta-llama/Llama-3.1-8B", *LOAD, "--ttft", "p95<1s")
     assert outcome.code == 0
-    (row,) = [line for line in outcome.out.splitlines() if "Llama-3.1-8B" in line]
-    assert "/ 1 s" in row
-    assert "/ 50 ms" in row
-    assert "least cost" in row
+    first, *lines = outcome.out.splitlines()
+    assert first == "meta-llama/Llama-3.1-8B: 20/s of 1,000 input and 300 output tokens; ttft p95<1s"
+    options = [line.split() for line in lines if re.match(r"[ >]*[0-9]+ x ", line) and "$" in line]
+    assert options[0][0] == ">"
+    assert len([o for o in options if "batch" not in o]) >= 12
+    assert sum(line.count("10 to 90 %") for line in lines) == 3
+    assert "costs least" in outcome.out
+    assert "kernels" in outcome.out  # the library has its profile on some, and says so
+    assert "more options: --explain Llama-3.1-8B" in outcome.out
+
+
+def test_one_models_options_for_machines() -> None:
+    asked = ("plan", "--model", "Llama-3.1-8B", *LOAD, "--itl", "p95<30ms", "--cards", "h100, NVIDIA-L40S")
+    found = rows(flyball(*asked, "--format", "csv").out)
+    assert {line["card"] for line in found} == {"H100", "L40S"}
+    costs = [float(line["cost_per_hour"]) for line in found]
+    assert costs == sorted(costs)
+    for line in found:
+        assert 0 <= float(line["within"]) <= 1
+        assert float(line["cost_per_hour_low"]) <= float(line["cost_per_hour_high"] or "inf")
+        low, likely = float(line["itl_p95_low_s"]), float(line["itl_p95_s"])
+        assert low <= likely <= min(0.03, float(line["itl_p95_high_s"] or "inf"))
+        per_token = float(line["cost_per_hour"]) / (20 * 1300 * 3600)
+        assert float(line["cost_per_million_tokens"]) == pytest.approx(per_token * 1e6)
+    document = json.loads(flyball(*asked, "--format", "json").out)
+    assert [e["option"]["accelerator"] for e in document["estimates"]] == [e["accelerator"] for e in found]
+    assert document["servers"][0]["allocation"] == document["estimates"][0]["option"]
+
+
+def test_own_prices_growth_spare_and_confidence(tmp_path: Path) -> None:
+    prices = saved(
+        tmp_path / "prices.csv", "accelerator,price_per_hour\nNVIDIA-H100-80GB-HBM3,1.00\nL40S,0.90\n"
+    )
+
+    def planned(*more: str) -> dict[str, str]:
+        asked = ("plan", "--model", "Llama-3.1-8B", *LOAD, "--cards", "H100", "--format", "csv")
+        return next(line for line in rows(flyball(*asked, *more).out) if line["accelerator"] == "H100")
+
+    plain = planned("--prices", str(prices))
+    assert float(plain["cost_per_hour"]) == float(plain["replicas"])
+    assert int(planned("--spare", "n+1")["replicas"]) == int(plain["replicas"]) + 1
+    assert int(planned("--spare", "2")["replicas"]) == int(plain["replicas"]) + 2
+    assert int(planned("--growth", "300%")["replicas"]) > 2 * int(plain["replicas"])
+    sure, even = (int(planned("--growth", "900%", "--confidence", c)["replicas"]) for c in ("95%", "50%"))
+    assert sure > even
+
+
+def test_a_trace_is_planned_for_its_busiest_window(tmp_path: Path) -> None:
+    lines = ["time,input,output"]
+    lines += [f"{t},1000,100" for t in range(600)]  # one a second, and ten a second in the last minute
+    lines += [f"{600 + t / 10},3000,300" for t in range(600)]
+    trace = saved(tmp_path / "trace.csv", "\n".join(lines))
+    asked = ("plan", "--model", "Llama-3.1-8B", "--trace", str(trace), "--cards", "H100")
+    minute = flyball(*asked, "--window", "1min").out.splitlines()[0]
+    assert "10/s of 2,000 input and 200 output tokens (cov 0.50 and 0.50)" in minute
+    whole = flyball(*asked, "--window", "1h").out.splitlines()[0]
+    assert "1.818/s" in whole
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    own = saved(
+        tmp_path / "mine.yaml",
+        """
+        apiVersion: flyball/v1
+        kind: Models
+        models:
+          - {name: me/Mine-13B, parameters: 13.0B, layers: 40, context: 8192,
+             shape: {hidden: 5120, heads: 40, kvHeads: 40, ffn: 13824, vocab: 32000}}
+        """,
+    )
+    outcome = flyball("plan", "--model", "mine-13b", *LOAD, "--add", str(own), "--cards", "H100")
+    assert outcome.code == 0
+    assert "data sheet" in outcome.out
+    assert "The model was measured on none of these cards" in outcome.out
 
 
 def test_an_empty_fleet_is_a_plan_too() -> None:
@@ -432,7 +510,23 @@ def test_a_name_does_not_command_the_terminal(tmp_path: Path) -> None:
         (("--model", "Qwen3-8B"), "--model needs --rate"),
         (("--model", "Qwen3-8X", "--rate", "1"), '--model is "Qwen3-8X"'),
         (("--model", "Qwen3-8X", "--rate", "1"), "Near: Qwen3-8B"),
-        (("--model", "", "--rate", "1"), "has no such model"),
+        (("--model", "", "--rate", "1"), "there is no such model"),
+        (("--model", "Lama-3.1-8B", "--rate", "1"), "Near: Llama-3.1-8B"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--cards", "H1O0"), "Near: H100"),
+        (("--model", "Llama-3.1-405B", "--rate", "1", "--cards", "L4"), "Allow larger cards"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--engine", "vlm"), "Near: vllm"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--precision", "fp7"), "Near: fp8"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--growth", "a lot"), "--growth"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--spare", "n+x"), "replicas beside those"),
+        (
+            ("--model", "Llama-3.1-8B", "--rate", "1", "--trace", "x.csv"),
+            "--trace says what --rate would say",
+        ),
+        (("--model", "Llama-3.1-8B", "--trace", "nowhere.csv"), "there is no such trace"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--window", "1min"), "it goes with --trace"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--prices", "nowhere.csv"), "cannot be read"),
+        (("--model", "Llama-3.1-8B", "--rate", "1", "--add", "nowhere.yaml"), "cannot be read"),
+        (("--sample", "--growth", "30%"), "--growth goes with --model"),
         (("--model", "Qwen3-8B", "--rate", "many"), '--rate is "many"'),
         (("--model", "Qwen3-8B", "--rate", "-5"), "from 0 to 1e+06"),
         (("--model", "Qwen3-8B", "--rate", "1", "--in", "1e9"), '--in is "1e9"'),

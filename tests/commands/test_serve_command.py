@@ -17,6 +17,8 @@ import pytest
 
 from flyball.cli import main
 from flyball.server.optimizer.examples import SYSTEM
+from tests.calibrate.inferno.points import LOADS
+from tests.server.replicas import replica
 
 LONG = 60.0
 
@@ -94,6 +96,32 @@ def test_the_queue_analysis_is_a_service_of_its_own() -> None:
         assert ended(process) == ""
 
 
+@pytest.mark.slow
+def test_the_model_tuner_with_its_variables_and_its_store(tmp_path: Path) -> None:
+    asked = json.dumps([replica(LOADS[0])] * 2)
+    prior = {"modelData": {"initState": [8.0, 0.02, 0.0005], "percentChange": [0.1, 0.1, 0.1]}}
+    (tmp_path / "default-config-data.json").write_text(json.dumps(prior))
+    variables = {
+        "TUNER_PORT": "0",
+        "TUNER_HOST": "",
+        "TUNER_INIT_OBS": "2",
+        "TUNER_INIT_HOLD_BACK": "false",
+        "CONFIG_DATA_DIR": str(tmp_path),
+    }
+    options = ("tuner", "--state", str(tmp_path / "learned.json"))
+    with serving(*options, **variables) as (process, url):
+        assert httpx2.post(f"{url}/tune", content=asked).status_code == 422
+        assert httpx2.get(f"{url}/warmup").json() == {"warmingUp": False}
+        (learned,) = httpx2.post(f"{url}/tune", content=asked).json()["models"]
+        assert learned["perfParms"]["gamma"] == pytest.approx(0.0005, rel=0.01), "from the configuration"
+        lines = [json.loads(line) for line in ended(process).splitlines()]
+    assert [line["status"] for line in lines if line["event"] == "request"] == [422, 200, 200]
+    with serving(*options, **variables, TUNER_ESTIMATOR_MODE="sliding-window") as (process, url):
+        merged = httpx2.post(f"{url}/merge", json={"models": []}).json()["models"]
+        assert [each["perfParms"] for each in merged] == [learned["perfParms"]]
+        ended(process)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -106,6 +134,12 @@ def test_the_queue_analysis_is_a_service_of_its_own() -> None:
         (["--generation", "G4"], "G4"),
         (["day"], "flyball live day"),
         (["queue", "more"], "there is no place for more"),
+        (["tuner", "--window-size", "0"], "the window size is 0: it is a number from 1 to 1,000"),
+        (["tuner", "--max-condition-number", "nan"], "the largest condition number is nan"),
+        (["tuner", "--estimator", "bayes"], "bayes"),
+        (["tuner", "--config", "nowhere"], "nowhere/default-config-data.json: cannot be read"),
+        (["tuner", "--state", "/dev/null/learned.json"], "/dev/null/learned.json"),
+        (["tuner", "--port", "65536", "--state", "learned.json"], "the port is 65536"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -115,6 +149,30 @@ def test_options_that_make_no_sense(
         main(["serve", *arguments])
     assert left.value.code == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("configuration", "says"),
+    [
+        ("", "holds nothing"),
+        ("[]", "expected an object"),
+        ('{"filterData": {"errorLevel": 0}}', "filterData.errorlevel is 0"),
+        ('{"filterData": {"errorLevel": "x"}}', "filterData.errorlevel"),
+        ('{"modelData": {"initState": [1, -1, 1]}}', "modelData.initstate[1] is -1"),
+        ('{"modelData": {"initState": [1, 1]}}', "modelData.initstate"),
+        ('{"modelData": {"percentChange": [1, 1, 1e999]}}', "default-config-data.json"),
+    ],
+)
+def test_a_configuration_of_the_tuner_that_makes_no_sense(
+    tmp_path: Path, configuration: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "default-config-data.json").write_text(configuration)
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "tuner", "--config", str(tmp_path), "--port", "0"])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert says.lower() in said.lower()
+    assert "default-config-data.json" in said
 
 
 def test_a_taken_port_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

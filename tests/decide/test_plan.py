@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from flyball.decide.explain import options_of, percentiles_of
 from flyball.decide.plan import plan
-from flyball.profiles.sample import fleet_for, sample_fleet
+from flyball.profiles.sample import sample_fleet
 from flyball.solve.candidates import candidates
 from flyball.spec.fleet import Fleet, Generation, Settings
 from flyball.spec.plan import Plan
@@ -116,18 +116,6 @@ def test_the_sample_fleet_is_served_and_some_move() -> None:
     assert made.proved
     assert sum(s.reason == "capacity" for s in made.servers) >= 2
     assert sum(s.next_best is not None for s in made.servers) >= 20
-
-
-def test_one_model_against_the_catalogue() -> None:
-    targets = [Target("ttft", 1.0, 0.95), Target("itl", 0.05, 0.95)]
-    made = plan(fleet_for("meta-llama/Llama-3.1-8B", 20.0, 1000.0, 300.0, targets))
-    server = made.servers[0]
-    assert server.status == "served"
-    assert {p.statistic for p in server.promises} == {"p95"}
-    assert server.next_best is not None
-    assert server.next_best.cost >= server.allocation.cost
-    assert made.watts is not None
-    assert made.watts > 0
 
 
 def test_percentiles_rise_and_surround_the_mean() -> None:

@@ -17,8 +17,11 @@ import msgspec
 import pytest
 
 from flyball.laws.find import BUILT_IN
+from flyball.server.tuner import REPLICA, service
+from flyball.spec.calibration import Tuning
 from flyball.spec.steering import Steering
 from tests.examples.test_examples import ROOT, run, squeezed
+from tests.server.service.conftest import running
 
 pytestmark = pytest.mark.slow
 GUIDES = ROOT / "docs" / "guides"
@@ -109,7 +112,7 @@ def test_the_services_answer_as_the_readme_and_the_guide_say(tmp_path: Path) -> 
         re.DOTALL,
     )
     guide = (ROOT / "docs" / "guides" / "services.md").read_text("utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     process = subprocess.Popen(
         [sys.executable, "-m", "flyball", *shlex.split(served), "--port", "0", "--log", "off"],
         cwd=ROOT,
@@ -136,3 +139,18 @@ def test_the_services_answer_as_the_readme_and_the_guide_say(tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_the_tuner_learns_as_the_guide_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (GUIDES / "services.md").read_text("utf-8")
+    _, program = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "replicas.json").write_bytes(msgspec.json.encode([REPLICA]))
+    monkeypatch.chdir(tmp_path)
+    with running(service(Tuning(initial_observations=2), lambda: 0.0)) as url:
+        for _ in range(2):
+            exec(program.replace("http://127.0.0.1:8081", url), {})
+    collecting, learned = capsys.readouterr().out.splitlines()
+    assert collecting == "tuning produced no results for any model/accelerator group"
+    assert learned.startswith("granite_8b H100 PerfShape(alpha=")

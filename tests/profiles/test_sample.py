@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from flyball.profiles.sample import catalogue, find_model, fleet_for, sample_fleet
+from flyball.profiles.sample import catalogue, sample_fleet
 from flyball.spec.profile import IterationTiming
-from flyball.spec.service_class import ModelTargets, Target
-from flyball.wire.errors import WireError
 from flyball.wire.own import fleet_from_own, own_document
 
 MODELS = sorted({p.model for p in catalogue().profiles})
@@ -61,36 +57,3 @@ def test_the_sample_fleet() -> None:
     assert {s.service_class for s in fleet.servers} == {c.name for c in fleet.service_classes}
     assert not fleet.settings.unlimited
     assert fleet_from_own(own_document(fleet), "again") == fleet
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_a_fleet_for_a_model_has_what_can_run_it(model: str) -> None:
-    target = Target("ttft", 1.0, 0.95)
-    fleet = fleet_for(model, 20.0, 1000.0, 300.0, [target])
-    (server,), (service_class,) = fleet.servers, fleet.service_classes
-    assert {p.accelerator for p in fleet.profiles} == {a.name for a in fleet.accelerators}
-    assert {p.model for p in fleet.profiles} == {server.model} == {model}
-    assert (server.service_class, service_class.models) == (
-        service_class.name,
-        (ModelTargets("*", (target,)),),
-    )
-    assert (server.load.arrival_rate, server.min_replicas) == (20.0, 1)
-    assert fleet.settings.unlimited
-    assert fleet_from_own(own_document(fleet), "again") == fleet
-
-
-def test_models_are_found_by_their_last_part_in_any_case() -> None:
-    assert find_model("llama-3.1-8b") == find_model("META-LLAMA/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"
-    with pytest.raises(WireError, match=r'--model is "meta/Lama-3.1-8B".*Near: Llama-3.1-8B'):
-        fleet_for("meta/Lama-3.1-8B", 1, 1, 1, [], where="--model")
-    with pytest.raises(WireError, match="Known: DeepSeek-R1"):
-        find_model("zzz")
-
-
-@given(st.text())
-def test_any_name_is_a_model_or_a_wire_error(name: str) -> None:
-    try:
-        found = find_model(name)
-    except WireError:
-        return
-    assert found in MODELS

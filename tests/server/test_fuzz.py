@@ -1,4 +1,4 @@
-"""Both services driven from their own OpenAPI documents, and with what no document describes."""
+"""The services driven from their own OpenAPI documents, and with what no document describes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from schemathesis.engine import Status, events, from_schema
 from flyball.server.optimizer.service import service as optimizer
 from flyball.server.queue import service as queue
 from flyball.server.service.service import Service
+from flyball.server.tuner import service as tuner
+from flyball.spec.calibration import Tuning
 from flyball.wire.inferno_queue import SIZE_LIMIT as QUEUE_LIMIT
 from flyball.wire.text import NODE_LIMIT, SIZE_LIMIT
 from tests.server.process import Client
@@ -26,7 +28,13 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
 )
-SERVICES = {"queue": queue, "stateless": optimizer, "stateful": lambda: optimizer(stateful=True)}
+EAGER = Tuning(initial_observations=1, warm_up_cycles=1)
+SERVICES = {
+    "queue": queue,
+    "stateless": optimizer,
+    "stateful": lambda: optimizer(stateful=True),
+    "tuner": lambda: tuner(EAGER, lambda: 1.8e9),
+}
 
 
 def driven(made: Service, examples: int, seed: int, *phases: str) -> Counter[str]:
@@ -72,6 +80,7 @@ def _told(event: Any, case: str, check: Any) -> str:
         ("queue", 10, ("examples", "coverage", "fuzzing")),
         ("stateless", 5, ("examples", "coverage", "fuzzing")),
         ("stateful", 3, ("examples", "fuzzing")),
+        ("tuner", 5, ("examples", "coverage", "fuzzing")),
     ],
 )
 def test_every_operation_answers_as_its_description_says(
@@ -146,12 +155,20 @@ def asking_queues() -> Iterator[Client]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def asking_tuners() -> Iterator[Client]:
+    with running(tuner(EAGER, lambda: 1.8e9)) as url, Client(url) as made:
+        yield made
+
+
 def shown(client: Client) -> list[bytes]:
     return [client.ask("GET", path)[2] for path in GETS]
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_bodies_that_make_no_sense(client: Client, asking_queues: Client, body: str) -> None:
+def test_bodies_that_make_no_sense(
+    client: Client, asking_queues: Client, asking_tuners: Client, body: str
+) -> None:
     before, taken = shown(client), 0
     for path in POSTS if len(BODIES[body]) < 5_000_000 else POSTS[:1]:
         status, headers, data = client.ask("POST", path, BODIES[body])
@@ -168,6 +185,15 @@ def test_bodies_that_make_no_sense(client: Client, asking_queues: Client, body: 
         status, _, data = asking_queues.ask("POST", path, BODIES[body])
         assert status == 400, (path, data)
         assert json.loads(data)["message"]
+    for path in ("/tune", "/calibrate", "/merge"):
+        status, _, data = asking_tuners.ask("POST", path, BODIES[body])
+        if status == 200:  # as model data, what is not known is passed over
+            assert (path, json.loads(data)) == ("/merge", {"models": []})
+            continue
+        assert status == 400, (path, data)
+        assert json.loads(data)["error"]
+        assert len(data) < 3000, path
+    assert asking_tuners.get("/calibration-status") == {"statuses": []}
 
 
 def test_a_repeated_key_is_the_last_one_and_minus_zero_is_zero(client: Client) -> None:

@@ -8,5 +8,6 @@ from flyball.client.connection import Client
 from flyball.client.errors import CallError
 from flyball.client.optimizer import OptimizerClient
 from flyball.client.queue import QueueClient
+from flyball.client.tuner import TunerClient
 
-__all__ = ["CallError", "Client", "OptimizerClient", "QueueClient"]
+__all__ = ["CallError", "Client", "OptimizerClient", "QueueClient", "TunerClient"]

@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "stateful": "Only a stateful optimizer has it (`flyball serve --stateful`, or -F of the original)",
     "flyball": "Only Flyball's optimizer has it; the originals have optimizeOne",
     "queue": "Give the address of a queue analysis (`flyball serve queue`)",
+    "tuner": "Give the address of a model tuner (`flyball serve tuner`)",
     "health": "Only Flyball's services have it, not the originals",
 }
 

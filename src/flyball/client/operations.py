@@ -6,12 +6,14 @@ from typing import Literal
 
 import msgspec
 
-Offered = Literal["optimizer", "stateful", "flyball", "queue", "health"]
-"""By any optimizer, by a stateful one, by Flyball's, by the queue analysis, by every service of Flyball."""
+Offered = Literal["optimizer", "stateful", "flyball", "queue", "tuner", "health"]
+"""By any optimizer, by a stateful one, by Flyball's, by the queue analysis, by the model tuner, by every
+service of Flyball.
+"""
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One thing to ask for: where, with which names in the path, with a body or without."""
+    """One thing to ask for: where, with which names in the path or in the query, with a body or without."""
 
     path: str
     about: str
@@ -21,6 +23,8 @@ class Operation(msgspec.Struct, frozen=True):
     """What the body is; without one it is a GET."""
     repeats: bool = True
     """Asked twice it does what asking once does, so it may be tried again where the answer got lost."""
+    queried: tuple[str, ...] = ()
+    """Names that stand in the query."""
 
     @property
     def planning(self) -> bool:
@@ -90,6 +94,16 @@ QUEUE = {
     "solve": Operation("solve", "how a replica fares at a load", "queue", body="a replica and its load"),
     "target": Operation("target", "the most load within the targets", "queue", body="a replica"),
     "optimize": Operation("optimize", "the smallest batch for the targets", "queue", body="a replica"),
+}
+TUNER = {
+    "tune": Operation("tune", "learn from what replicas show", "tuner", body="replicas", repeats=False),
+    "calibrate": Operation("calibrate", "learn from points measured on purpose", "tuner", body="replicas"),
+    "merge": Operation("merge", "put what was learned into model data", "tuner", body="model data"),
+    "getparams": Operation(
+        "getparams", "the parameters of one pair", "tuner", queried=("model", "accelerator")
+    ),
+    "warmup": Operation("warmup", "whether any pair is still to be learned", "tuner"),
+    "calibration-status": Operation("calibration-status", "how far each pair is", "tuner"),
 }
 HEALTH = {
     "healthz": Operation("healthz", "whether the service lives", "health"),

@@ -19,7 +19,7 @@ from flyball.units import Seconds
 from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
-    from flyball.client.operations import Operation
+    from flyball.client.operations import Offered, Operation
 
 DONE, WRONG, PARTLY, UNWRITTEN, UNREACHED = 0, 2, 3, 4, 5
 NOBODY = "no feasible allocation"
@@ -65,7 +65,7 @@ def run(request: Request) -> int:
         body, asking = _body(asked)
         with (
             Client(
-                request.url or usual_url(os.environ),
+                request.url or usual_url(os.environ, asked.operation.offered),
                 token_file=request.token_file,
                 ca=request.ca,
                 timeout=request.timeout,
@@ -90,17 +90,20 @@ def run(request: Request) -> int:
     return DONE if all_served(answer, asking) else PARTLY
 
 
-def usual_url(environment: Mapping[str, str]) -> str:
-    """Where the service is that INFERNO_HOST and INFERNO_PORT tell to listen; else 127.0.0.1:8080."""
-    host = environment.get("INFERNO_HOST", "")
+def usual_url(environment: Mapping[str, str], offered: Offered) -> str:
+    """Where the service is that Inferno's variables tell to listen; else here, at its usual port."""
+    prefix, usual_port = ("TUNER", 8081) if offered == "tuner" else ("INFERNO", 8080)
+    host = environment.get(f"{prefix}_HOST", "")
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{environment.get('INFERNO_PORT') or 8080}"
+    port = environment.get(f"{prefix}_PORT") or usual_port
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _operations() -> dict[str, Operation]:
-    from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE
+    from flyball.client.operations import HEALTH, OPTIMIZER, QUEUE, TUNER
 
-    return QUEUE | OPTIMIZER | HEALTH  # both have an `optimize`, which is asked for in the same way
+    # Optimizer and queue analysis both have an `optimize`, which is asked for in the same way.
+    return QUEUE | OPTIMIZER | TUNER | HEALTH
 
 
 def _asked(request: Request) -> Asked:
@@ -121,7 +124,7 @@ def _asked(request: Request) -> Asked:
         if given and not allowed:
             raise ValueError(f"{option} does not go with {name}: leave it out")
     names = tuple("-" if text == "./-" else text for text in request.arguments)
-    wanted = [*operation.names, *(["FILE"] if operation.body else [])]
+    wanted = [*operation.names, *operation.queried, *(["FILE"] if operation.body else [])]
     if len(names) != len(wanted):
         raise ValueError(
             f"{name} takes {' '.join(wanted) or 'nothing more'}: {len(names)} given"
@@ -131,11 +134,11 @@ def _asked(request: Request) -> Asked:
     output = None if request.output == STANDARD_OUTPUT else request.output
     if source is not None and output is not None and os.path.realpath(source) == os.path.realpath(output):
         raise ValueError(f"--output {request.output} would write over what is read; name another file")
-    query: dict[str, object] = {}
+    kept = names[: len(operation.names)]
+    query: dict[str, object] = dict(zip(operation.queried, names[len(kept) :], strict=False))
     if operation.planning:
         query = {"solver": request.solver, "budget": request.budget}
         query |= {"what_if": request.what_if} if name == "plan" else {"explain": True}
-    kept = names[: len(operation.names)]
     return Asked(name, operation, kept, source, query, _format(request, operation))
 
 

@@ -26,6 +26,11 @@ Of a stateful optimizer:
 
 Of the queue analysis: `solve FILE`, `target FILE`, `optimize FILE`
 
+Of the model tuner, at TUNER_HOST and TUNER_PORT, else at http://127.0.0.1:8081:
+
+- `tune FILE`, `calibrate FILE`, `merge FILE`
+- `getparams MODEL ACCELERATOR`, `warmup`, `calibration-status`
+
 Of every service of Flyball: `healthz`, `readyz`, `metrics`
 
 Exit codes:
@@ -67,7 +72,9 @@ def call(
 
     `flyball call getServers --format yaml -o servers.yaml`
 
-    `flyball call solve question.json --url http://127.0.0.1:8081`
+    `flyball call solve question.json --url http://127.0.0.1:8082`
+
+    `flyball call getparams granite_13b A100`
 
     Parameters
     ----------
@@ -78,7 +85,7 @@ def call(
         optimizeOne and plan also a directory with Inferno's files.
     url
         Address of the service; left out, where INFERNO_HOST and INFERNO_PORT say, else
-        http://127.0.0.1:8080.
+        http://127.0.0.1:8080; for the model tuner see above.
     token_file
         File whose first line is the token to send (lines with # are comments).
     ca

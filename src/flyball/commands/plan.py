@@ -7,18 +7,17 @@ import io
 import math
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from flyball.adapters.whole import write_whole
+from flyball.commands.one_model import Believed, Wanted, believed
 from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting
 from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName, with_solver
 from flyball.spec.plan import Plan, ServerPlan
-from flyball.spec.service_class import Metric
 from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from flyball.solve.candidates import Candidates
 
 DONE, WRONG, PARTLY, UNWRITTEN = 0, 2, 3, 4
-IN_TOKENS, OUT_TOKENS = "1000", "300"
 NARROW = 130
 """Terminals below this have a list instead of the table of servers."""
 
@@ -37,11 +35,7 @@ class Request(msgspec.Struct, frozen=True):
 
     path: Path | None = None
     sample: bool = False
-    model: str | None = None
-    rate: str | None = None
-    in_tokens: str | None = None
-    out_tokens: str | None = None
-    targets: Mapping[Metric, str | None] = {}
+    one: Wanted = Wanted()
     solver: SolverName | None = None
     what_if: str | None = None
     compare: Path | None = None
@@ -87,22 +81,20 @@ def run(request: Request) -> int:
 
 def _check(request: Request) -> None:
     """Refuse what would be passed over in silence."""
-    sources = [request.path is not None, request.sample, request.model is not None]
+    one = request.one
+    sources = [request.path is not None, request.sample, one.model is not None]
     if sum(sources) != 1:
         raise UsageError(
             "say what to plan: a path (directory, file or -), --sample, or --model with --rate; "
             + ("one of them" if any(sources) else "none was given")
         )
-    if request.model is None:
-        options = [("rate", request.rate), ("in", request.in_tokens), ("out", request.out_tokens)]
-        for name, value in [*options, *request.targets.items()]:
-            if value is not None:
-                raise UsageError(
-                    f"--{name} goes with --model; a fleet says it for each server. "
-                    "To change it for a fleet: --what-if"
-                )
-    elif request.rate is None:
-        raise UsageError("--model needs --rate: how many requests a second, such as --rate 20")
+    if one.model is None and (given := one.given()):
+        raise UsageError(
+            f"{given[0]} goes with --model; a fleet says it for each server. "
+            "To change it for a fleet: --what-if"
+        )
+    if one.model is not None:
+        _check_load(one)
     if request.what_if is not None and request.compare is not None:
         raise UsageError("--what-if and --compare are two comparisons; give one of them")
     if request.format != "table":
@@ -112,6 +104,19 @@ def _check(request: Request) -> None:
     if not 0 <= request.port <= 65535:
         raise UsageError(f"--port is {request.port}: a port is a number from 0 (any free one) to 65535")
     _check_files(request)
+
+
+def _check_load(one: Wanted) -> None:
+    if one.trace is None and one.rate is None:
+        raise UsageError(
+            "--model needs --rate: how many requests a second, such as --rate 20; "
+            "or --trace: a file of recorded requests"
+        )
+    for name, value in (("rate", one.rate), ("in", one.in_tokens), ("out", one.out_tokens)):
+        if one.trace is not None and value is not None:
+            raise UsageError(f"--trace says what --{name} would say; give one of them")
+    if one.window is not None and one.trace is None:
+        raise UsageError("--window is a part of a trace; it goes with --trace")
 
 
 def _check_files(request: Request) -> None:
@@ -136,11 +141,13 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def _make(request: Request) -> Made:
+    from flyball.decide.estimate import estimates
     from flyball.decide.plan import plan
     from flyball.decide.what_if import change
     from flyball.solve.candidates import candidates
 
-    fleet = with_solver(_read(request), request.solver)
+    read = _read(request)
+    fleet = with_solver(read.fleet, request.solver)
     other = None
     if request.what_if is not None:
         other = change(fleet, request.what_if)
@@ -154,35 +161,20 @@ def _make(request: Request) -> Made:
         began = time.perf_counter()
         sized = candidates(shown)
         made = plan(shown, sized)
-        made = msgspec.structs.replace(made, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        bars = estimates(shown, sized, shown.servers[0].name, read.beliefs) if read.beliefs else ()
+        made = msgspec.structs.replace(made, estimates=bars, seconds=seconds)
     return Made(shown, sized, made, before)
 
 
-def _read(request: Request) -> Fleet:
+def _read(request: Request) -> Believed:
     if request.path is not None:
-        return _from_files(request.path)
-    from flyball.profiles.sample import fleet_for, sample_fleet
+        return Believed(_from_files(request.path), {})
+    if request.one.model is None:
+        from flyball.profiles.sample import sample_fleet
 
-    if request.model is None:
-        return sample_fleet()
-    from flyball.wire import quantities
-
-    targets = [
-        quantities.parse_target(text, metric, f"--{metric}")
-        for metric, text in request.targets.items()
-        if text is not None
-    ]
-    out_tokens = quantities.parse_tokens(request.out_tokens or OUT_TOKENS, "--out")
-    if out_tokens == 0:
-        raise UsageError("--out is 0: requests that ask for no tokens are no load; such as --out 300")
-    return fleet_for(
-        request.model,
-        quantities.parse_rate(request.rate, "--rate"),
-        quantities.parse_tokens(request.in_tokens or IN_TOKENS, "--in"),
-        out_tokens,
-        targets,
-        where="--model",
-    )
+        return Believed(sample_fleet(), {})
+    return believed(request.one)
 
 
 def _from_files(path: Path) -> Fleet:
@@ -231,8 +223,10 @@ def _show(request: Request, made: Made) -> None:
 
 def _text(request: Request, made: Made, to_file: bool) -> str:
     if request.format == "csv":
-        from flyball.report.lines import plan_csv
+        from flyball.report.lines import estimates_csv, plan_csv
 
+        if made.plan.estimates:
+            return estimates_csv(made.plan.estimates)
         return plan_csv(made.fleet, made.plan)
     if request.format == "json":
         document = msgspec.json.encode(_document(made))
@@ -266,7 +260,9 @@ def _terminal(request: Request, made: Made, to_file: bool) -> str:
 
     console = console_of(to_file)
     found = next((s for s in made.plan.servers if s.server == request.explain), None)
-    if found is None:
+    if found is None and made.plan.estimates:
+        _print_estimates(console, made)
+    elif found is None:
         _print_plan(console, made)
         if made.plan.resources:
             console.print(tables.resource_table(made.plan))
@@ -289,6 +285,20 @@ def _print_plan(console: Console, made: Made) -> None:
         return
     for line in tables.plan_list(made.fleet, made.plan):
         console.print(line)
+
+
+def _print_estimates(console: Console, made: Made) -> None:
+    from flyball.report import estimates
+
+    console.print(estimates.asked(made.fleet), soft_wrap=True)
+    shown = estimates.best_of_each(made.plan.estimates)
+    console.print(estimates.table(shown, wide=console.width >= NARROW))
+    for line in estimates.choice(made.plan.estimates):
+        console.print(line, soft_wrap=True)
+    rest = len(made.plan.estimates) - len(shown)
+    if rest:
+        name = printable(made.plan.servers[0].server)
+        console.print(f"{rest} more options: --explain {name}, or --format csv.", soft_wrap=True)
 
 
 def _explain(console: Console, made: Made, found: ServerPlan) -> None:

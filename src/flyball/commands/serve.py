@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +14,12 @@ from flyball.commands.output import say
 from flyball.spec.fleet import Generation, SolverName
 from flyball.units import Seconds
 
+if TYPE_CHECKING:
+    from flyball.spec.calibration import Prior
+
 WRONG = 2
+CONFIGURATION = "default-config-data.json"
+"""Of the tuner, in CONFIG_DATA_DIR; the name is Inferno's."""
 
 
 class Optimizer(msgspec.Struct, frozen=True):
@@ -69,3 +75,41 @@ def queue(listen: Listen) -> int:
     except ValueError as error:
         say(f"flyball: {error}")
         return WRONG
+
+
+def tuner(listen: Listen, settings: Mapping[str, Any], directory: Path | None, store: Path | None) -> int:
+    """Serve the model tuner until it is told to end; returns the exit code.
+
+    `settings` are fields of `Tuning`; the prior comes from the directory's default-config-data.json.
+    """
+    from flyball.adapters.learned_file import LearnedFile
+    from flyball.server.service.run import Options, serve
+    from flyball.server.tuner import service
+    from flyball.spec.calibration import Tuning
+
+    try:
+        options = Options(**listen)
+        tuning = Tuning(**settings, prior=_prior(directory))
+        with ExitStack() as stack:
+            file = None if store is None else stack.enter_context(closing(LearnedFile(store)))
+            states = file.read() if file else None
+            made = service(tuning, time.time, states=states, keep=file.write if file else None)
+            return serve(made, options)
+    except ValueError as error:  # WireError and StateFileError too
+        say(f"flyball: {error}")
+        return WRONG
+
+
+def _prior(directory: Path | None) -> Prior:
+    """As the file in a directory says; without one, the usual. Or WireError."""
+    from flyball.spec.calibration import Prior
+    from flyball.wire.errors import WireError
+    from flyball.wire.inferno_tuner import read_prior
+
+    if directory is None:
+        return Prior()
+    path = directory / CONFIGURATION
+    try:
+        return read_prior(path.read_bytes(), str(path))
+    except OSError as error:
+        raise WireError(str(path), f"cannot be read ({error.strerror})", mend="Name its directory") from None

@@ -1,1 +1,1 @@
-"""Physics of hardware: power curves. Arrays in, arrays out; no fleets, no prices."""
+"""Physics of hardware: power curves, rooflines. Arrays in, arrays out; no fleets, no prices."""

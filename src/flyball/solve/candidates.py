@@ -188,7 +188,7 @@ class _Sized:
         provided = np.array([p.throughput if p else 0.0 for p in pairs.promises])[pairs.server[at]]
         share = np.where((provided > 0) | (generation == "flyball"), SAFE_SHARE, 1.0)
         self._settle(at, targets, share)
-        curve = pairs.curve(at)
+        curve = pairs.curve(at, margin=True)
         highest = share * highest_rate(curve)
         by_class = np.where(provided > 0, provided / pairs.out_tokens[at], 0.0)
         # Inferno sizes for what the class provides and does not look at the load; its own form serves both
@@ -211,9 +211,9 @@ class _Sized:
             some = replicas.take(good)
             rate = np.where(too_many, capacity, offered[chosen] / count)  # too many may be inf
             metrics = metrics_of(some, steady_state(some, rate))
-            mixed = np.flatnonzero(pairs.epsilon[where] > 0)
-            if mixed.size:  # below its capacity it wakes fewer experts
-                store(metrics, mixed, pairs.analyzed(where[mixed], rate[mixed]))
+            again = np.flatnonzero((pairs.epsilon[where] > 0) | (pairs.margin[where] != 1.0))
+            if again.size:  # below its capacity it wakes fewer experts; and it is likely faster than counted
+                store(metrics, again, pairs.analyzed(where[again], rate[again]))
             self.itl[where], self.utilization[where] = metrics.itl, metrics.utilization
             self.ttft[where] = metrics.wait_time if generation == "G1" else metrics.ttft
             self.replicas[where], self.max_rate[where] = count, capacity
@@ -236,9 +236,9 @@ class _Sized:
         tightest = [mine.itl, *(t.limit for t in mine.quantiles if t.metric == "itl")]
         pairs.settle_within(some, np.min(tightest, axis=0))
         for _ in range(TANGENTS):
-            curve = pairs.curve(some)
+            curve = pairs.curve(some, margin=True)
             sizing = size(curve, pairs.queue_size(some), mine, share[mixed] * highest_rate(curve))
-            pairs.settle(some, sizing.rate)
+            pairs.settle(some, sizing.rate, margin=True)
 
     def _record_misses(self, at: IntArray, targets: Targets, sizing: Sizing) -> None:
         """Of pairs out of reach: which target is missed the most, and what an almost idle replica reaches."""
@@ -254,7 +254,7 @@ class _Sized:
         for r in np.unique(row[~mean]).tolist():
             metric, quantile = self.pairs.target_rows()[r]
             some = where[row == r]
-            curve = self.pairs.curve(some)
+            curve = self.pairs.curve(some, margin=True)
             idle = lowest_rate(curve)
             self.best[some] = quantiles(curve, self.pairs.queue_size(some), idle, metric, quantile)
         self.excluded[where] = EXCLUSIONS.index("out_of_reach")

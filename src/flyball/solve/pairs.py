@@ -80,6 +80,7 @@ class Pairs:
         ]
         self.excluded = np.zeros(server.size, dtype=np.int64)
         """Index into EXCLUSIONS; 0: a candidate."""
+        self.margin = self._of_profiles(lambda p: p.margin if isinstance(p.timing, IterationTiming) else 1.0)
         self.gamma = self._of_profiles(lambda p: _own(p).gamma)
         self.epsilon = self._of_profiles(lambda p: _own(p).epsilon)
         self.untouched = self._of_profiles(lambda p: _own(p).untouched)
@@ -142,8 +143,11 @@ class Pairs:
             columns.append(np.array(values, dtype=float)[self.profile[at]])
         return columns[0], columns[1], columns[2], columns[3]
 
-    def curve(self, at: IntArray) -> Curve:
-        """The iteration of pairs that share one form of timing; experts as at a batch of `around`."""
+    def curve(self, at: IntArray, *, margin: bool = False) -> Curve:
+        """The iteration of pairs that share one form of timing; experts as at a batch of `around`.
+
+        With the margin of its profile it is that by which replicas are counted, else the likely one.
+        """
         a, b, c, d = self.timing(at)
         n, L, m = self.batch[at], self.in_tokens[at], self.out_tokens[at]
         form = FORMS[int(self.form[at[0]])]
@@ -153,25 +157,27 @@ class Pairs:
             return phase_curve(a, b, c, d, L, m, n)
         if form is ChunkedTiming:
             return ChunkedCurve(n, a, b, c, L, m, np.full_like(n, DEFAULT_TOKENS_PER_ITERATION))
-        return self._iteration(at, self.around[at])
+        return self._iteration(at, self.around[at], margin)
 
-    def _iteration(self, at: IntArray, around: FloatArray) -> IterationCurve:
+    def _iteration(self, at: IntArray, around: FloatArray, margin: bool) -> IterationCurve:
         a, b, c, d = self.timing(at)
         a, b = with_experts(a, b, self.epsilon[at], self.untouched[at], around)
+        factor = self.margin[at] if margin else np.ones(at.size)
         return iteration_curve(
-            *(a, b, c, d, self.in_tokens[at], self.out_tokens[at], self.batch[at]),
+            *(a * factor, b * factor, c * factor, d * factor),
+            *(self.in_tokens[at], self.out_tokens[at], self.batch[at]),
             in_cov=self.in_cov[at],
             out_cov=self.out_cov[at],
-            gamma=self.gamma[at],
+            gamma=self.gamma[at] * factor,
         )
 
     def settle_within(self, at: IntArray, itl: FloatArray) -> None:
         """Take experts as at the batch that this time between tokens allows; at most the batch limit."""
-        self.around[at] = batch_within(lambda n: self._iteration(at, n), itl, self.batch[at])
+        self.around[at] = batch_within(lambda n: self._iteration(at, n, margin=True), itl, self.batch[at])
 
-    def settle(self, at: IntArray, rate: FloatArray) -> None:
+    def settle(self, at: IntArray, rate: FloatArray, *, margin: bool = False) -> None:
         """Take experts as at the batch that these arrival rates lead to; `at` are of Flyball's own form."""
-        self.around[at] = occupancy(lambda n: self._iteration(at, n), rate, self.batch[at])
+        self.around[at] = occupancy(lambda n: self._iteration(at, n, margin), rate, self.batch[at])
 
     def analyzed(self, at: IntArray, rate: FloatArray) -> Metrics:
         """Metrics of pairs that share one form of timing, one replica each, at arrival rates."""

@@ -51,6 +51,42 @@ class Option(msgspec.Struct, frozen=True, gc=False):
     binding: Binding
 
 
+class Latency(msgspec.Struct, frozen=True, gc=False):
+    """A latency as far as the profile is known: what is likely, and from the 10th to the 90th percentile."""
+
+    metric: str
+    statistic: str
+    likely: Seconds
+    low: Seconds
+    high: Seconds
+
+
+class Estimate(msgspec.Struct, frozen=True, gc=False):
+    """An option as far as its profile is known. Bars are from the 10th to the 90th percentile."""
+
+    server: str
+    option: Option
+    card: str
+    cards: int
+    """In one replica."""
+    cost_low: DollarsPerHour
+    """Where the profile is better than likely: fewer replicas are enough."""
+    cost_high: DollarsPerHour
+    """inf: its targets may be out of reach."""
+    replicas_low: float
+    replicas_high: float
+    per_million: float
+    """Dollars per million tokens, input and output together, at this load."""
+    latencies: tuple[Latency, ...]
+    """Of the option as it is."""
+    within: float
+    """Share of what the profile may be in which the option as it is meets all its targets."""
+    basis: str
+    """How near what its profile rests on is: exact, version, engine, tp, card, precision, roofline."""
+    source: str
+    """The same in a sentence."""
+
+
 class Exclusion(msgspec.Struct, frozen=True, gc=False):
     """Why an accelerator is not a candidate."""
 
@@ -128,5 +164,7 @@ class Plan(msgspec.Struct, frozen=True):
     cost: DollarsPerHour
     watts: Watts | None
     notes: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    """Of a server whose profiles come from the library: its options, cheapest first."""
     seconds: Seconds = 0.0
     """Wall time; filled in by whoever called, so that plans compare equal."""

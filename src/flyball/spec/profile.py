@@ -95,3 +95,6 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the figures come from."""
     uncertainty: Uncertainty | None = None
     """None: not known."""
+    margin: float = 1.0
+    """An iteration is taken for so many times as long where replicas are counted, as far as it may be longer
+    than foretold; latencies are foretold without it (iteration timing only)."""

@@ -41,7 +41,7 @@ EXPERTS = {"experts": "experts", "experts_per_token": "expertsPerToken"}
 _NAMES = [EXPERTS.get(name, name) for name in _PARAMETERS]
 _PROFILE = (
     *("model", "accelerator", "units", "maxBatch", "atTokens", "kvTokens"),
-    *("source", "uncertainty", "timing"),
+    *("source", "uncertainty", "margin", "timing"),
 )
 MOST_UNCERTAIN = 10.0
 
@@ -125,6 +125,7 @@ def _profile(value: object, where: str, path: str, *, known: Mapping[str, Accele
         kv_tokens=fields.read("kvTokens", parse_count, 0),
         source=fields.read("source", parse_text, ""),
         uncertainty=fields.read("uncertainty", _uncertainty, None),
+        margin=fields.read("margin", parse_number, 1.0, low=1.0, high=MOST_UNCERTAIN, what="a factor"),
     )
 
 
@@ -201,6 +202,7 @@ def profile_document(profile: Profile) -> dict[str, object]:
             "atTokens": profile.at_tokens,
             "kvTokens": profile.kv_tokens,
             "source": profile.source,
+            "margin": profile.margin if profile.margin != 1.0 else 0,
             "uncertainty": profile.uncertainty and given(msgspec.structs.asdict(profile.uncertainty)),
         }
     )
