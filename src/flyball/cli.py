@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from flyball.commands.call_options import CALLED, call
 from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
+from flyball.commands.profiles_options import profiles
 from flyball.commands.serve_options import HERE, LISTEN, TUNER_VARIABLES, Listen, serve_tuner
 
 SERVED = """
@@ -33,6 +34,8 @@ Exit codes:
 FAULT, INTERRUPTED = 70, 130
 EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT", *TUNER_VARIABLES)
 """Environment variables of which empty is as good as not set."""
+SERVICE_LINK = "tcp://"
+"""How Kubernetes' own variables for a service begin: one named `inferno` sets INFERNO_PORT for every pod."""
 TRACEBACK = "FLYBALL_TRACEBACK"
 """Environment variable: where it is set, a fault shows where it is."""
 
@@ -64,6 +67,7 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, s
 
 
 app.command(plan, help_epilogue=PLANNED)
+app.command(profiles)
 
 
 REPLAYED = """
@@ -291,7 +295,8 @@ def _code(arguments: Sequence[str]) -> int:
     from flyball.commands.output import say
 
     for name in EMPTY:
-        if not os.environ.get(name):
+        value = os.environ.get(name, "")
+        if not value or value.startswith(SERVICE_LINK):
             os.environ.pop(name, None)
     # "-" is taken for an option, "./-" for a path; both are the same Path("-").
     tokens = ["./-" if token == "-" else token for token in arguments]

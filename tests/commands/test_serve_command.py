@@ -195,3 +195,12 @@ def test_a_damaged_state_is_refused_and_left_alone(
     assert left.value.code == 2
     assert "is no state of an optimizer" in capsys.readouterr().err
     assert state.read_text() == '{"kind": "InfernoSystem", "version": 1, "system"'
+
+
+def test_a_port_that_kubernetes_sets_for_a_service_of_that_name_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INFERNO_PORT", "tcp://10.96.0.7:8080")
+    with pytest.raises(SystemExit):
+        main(["serve", "--token-file", "nowhere/tokens"])
+    assert "nowhere/tokens" in capsys.readouterr().err

@@ -18,9 +18,9 @@ from flyball.server.optimizer.planning import Ask
 from flyball.server.optimizer.service import service
 from flyball.server.optimizer.store import Store
 from flyball.server.service.answers import Refusal
-from flyball.wire.inferno_shapes import AllocationShape, LoadShape, ServerShape
+from flyball.wire.inferno_shapes import AllocationShape, ClassShape, LoadShape, ServerShape
 from flyball.wire.inferno_system import System
-from tests.server.service.conftest import running
+from tests.server.service.conftest import running, serving
 from tests.wire.inferno_samples import G1, G2, G3
 
 LOADED = {"arrivalRate": 120, "avgInTokens": 512, "avgOutTokens": 256}
@@ -347,3 +347,56 @@ def test_the_description_lists_what_may_be_asked(stateless: httpx2.Client) -> No
         stateless.post("/optimizeOne", json=SYSTEM).json()["allocations"]
     )
     assert SERVER["name"] in shown["allocations"]
+
+
+def test_a_change_is_answered_as_it_was_made_whatever_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Disturbed(Store):
+        def change(self, change: changes.Change) -> tuple[System, System]:
+            made = super().change(change)
+            super().change(lambda system: replace(system, generation="G1", service_classes={}))
+            return made
+
+    monkeypatch.setattr("flyball.server.optimizer.service.Store", Disturbed)
+    kept = System(service_classes={"Premium": ClassShape("Premium", 1)})
+    with running(service(stateful=True, system=kept)) as url:
+        answer = httpx2.post(f"{url}/addServiceClassModelTargets", json=SERVICE_CLASS)
+        assert (answer.status_code, answer.json()) == (200, SERVICE_CLASS)
+        assert (
+            "slo-ttft"
+            in httpx2.post(f"{url}/setServiceClasses", json={"serviceClasses": [SERVICE_CLASS]}).text
+        )
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (
+            {},
+            403,
+        ),  # an image of a foreign page, where browsers send no Sec-Fetch-Site: plain HTTP, other host
+        ({"Referer": "http://elsewhere.example/page"}, 403),
+        ({"Referer": "http://planner:8080/docs"}, 200),
+        ({"Origin": "http://planner:8080"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"User-Agent": "curl/8.0"}, 200),
+    ],
+)
+def test_a_browser_that_does_not_say_for_whom_changes_nothing(headers: dict[str, str], status: int) -> None:
+    browser = {"Host": "planner:8080", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+    kept = System(models={"m": {}})
+    with serving(service(stateful=True, system=kept), host="0.0.0.0") as made:
+        url = f"http://127.0.0.1:{made.port}"
+        assert httpx2.get(f"{url}/removeModel/m", headers=browser | headers).status_code == status
+        assert httpx2.get(f"{url}/getModels", headers=browser).json() == ([] if status == 200 else ["m"])
+
+
+def test_a_plan_beyond_all_memory_is_refused(
+    stateless: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyball.server.optimizer.planning.MOST_PAIRS", 2)
+    assert stateless.post("/optimizeOne", json=system(servers=[server("b")])).status_code == 200
+    large = json.dumps(system(servers=[server("b"), server("c")]))
+    for route in ("/optimizeOne", "/v1/plan"):
+        refused = stateless.post(route, content=large)
+        assert refused.status_code == 400
+        assert "3 pairs of a server and an accelerator for its model; at most 2" in refused.json()["message"]

@@ -77,7 +77,7 @@ def test_no_change_is_lost_and_each_is_kept_before_it_is_seen() -> None:
 
     def count() -> None:
         for _ in range(each):
-            before = store.change(counted)
+            before, _ = store.change(counted)
             assert store.system.capacity["t"] > before.capacity.get("t", 0)
 
     together(*[count] * THREADS)

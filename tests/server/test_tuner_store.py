@@ -119,8 +119,16 @@ def test_each_service_refuses_the_other_s_file(tmp_path: Path) -> None:
         path = tmp_path / writer.kind
         content = json.dumps({"kind": writer.kind, "version": 1, "system": {}, "pairs": []})
         path.write_text(content)
-        with closing(reader(path)) as file, pytest.raises(StateFileError, match=f"is no {reader.what} "):
+        words = f"is {writer.kind} of version 1, not {reader.kind} of version 1. Name another file"
+        with closing(reader(path)) as file, pytest.raises(StateFileError, match=words):
             file.read()
+
+
+def test_another_version_is_named_however_it_looks(path: Path) -> None:
+    path.write_text(json.dumps({"kind": "LearnedParameters", "version": 2, "learned": {"m on H": [8, 1, 0]}}))
+    words = "is LearnedParameters of version 2, not LearnedParameters of version 1. Name another file"
+    with closing(LearnedFile(path)) as file, pytest.raises(StateFileError, match=words):
+        file.read()
 
 
 def test_where_it_cannot_be_kept_nothing_changes() -> None:

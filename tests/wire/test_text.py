@@ -122,6 +122,7 @@ def test_what_is_read(data, value):
         (b"a: &x {c: 1}\nb:\n  <<: *x", "b: merge keys"),
         (b"a\n---\nb", "several documents"),
         (b"\x00", "neither JSON"),
+        (b"".join(b"%%TAG !a%d! b\n" % i for i in range(101)) + b"--- 1", "100 lines that begin with %"),
     ],
 )
 def test_what_is_refused(data, says):

@@ -19,6 +19,11 @@ class StateFileError(ValueError):
     """A file that cannot be used; the message says why and what to do."""
 
 
+class _Head(msgspec.Struct, frozen=True):
+    kind: str
+    version: int
+
+
 class KeptFile(Generic[T]):
     """Takes the file for this process until `close`. Or StateFileError.
 
@@ -56,13 +61,13 @@ class KeptFile(Generic[T]):
         except OSError as error:
             raise self._error(f"cannot be read ({error.strerror})", "Let this user read it") from None
         try:
-            kept = msgspec.json.decode(data, type=self.document)
-            if (kept.kind, kept.version) != (self.kind, self.version):
+            head = msgspec.json.decode(data, type=_Head)  # first: another version may look quite different
+            if (head.kind, head.version) != (self.kind, self.version):
                 problem = (
-                    f"is {kept.kind} of version {kept.version}, not {self.kind} of version {self.version}"
+                    f"is {head.kind} of version {head.version}, not {self.kind} of version {self.version}"
                 )
                 raise self._error(problem, "Name another file, or use the program that wrote it")
-            return self.of_document(kept)
+            return self.of_document(msgspec.json.decode(data, type=self.document))
         except StateFileError:
             raise
         except (ValueError, RecursionError) as error:  # of msgspec, and of text that is no UTF-8

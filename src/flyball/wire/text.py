@@ -60,12 +60,19 @@ class _Dumper(yaml.CSafeDumper):
     """Puts quotes around text that this module, but not YAML 1.1, would read as a number."""
 
 
+DIRECTIVE_LIMIT = 100
+"""libyaml takes time with the square of their number, all at once."""
+_DIRECTIVE = re.compile(rb"^%", re.MULTILINE)
+
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(_DECIMAL.pattern + r"\Z"), list("-+.0123456789")
 )
 
 
 def _decode_yaml(data: bytes, where: str, json_problem: str) -> object:
+    if len(_DIRECTIVE.findall(data)) > DIRECTIVE_LIMIT:
+        problem = f"has more than {DIRECTIVE_LIMIT} lines that begin with %, YAML's directives"
+        raise WireError(where, problem, mend="Take them out: none is needed")
     try:
         return _Builder(where).build(yaml.parse(data, Loader=yaml.CSafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -159,3 +159,34 @@ def test_who_connects_and_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPa
             with socket.create_connection(("127.0.0.1", made.port), LONG) as sock:
                 sock.sendall(said)
                 assert sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: local"),
+        (b"POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", b"half"),
+    ],
+)
+def test_who_stops_in_the_middle_after_an_answer_is_sent_away(
+    monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.5)
+    with serving(sample()) as made, socket.create_connection(("127.0.0.1", made.port), LONG) as sock:
+        sock.sendall(first)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 ")
+        sock.sendall(then)
+        sock.settimeout(10.0)  # below uvicorn's keep-alive, which a byte ends anyway
+        while sock.recv(65536):
+            pass
+
+
+def test_who_does_not_read_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.1)
+    with serving(sample()) as made, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", made.port))
+        sock.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        connections = made._server.server_state.connections
+        until(lambda: len(connections) == 1)
+        until(lambda: not connections)

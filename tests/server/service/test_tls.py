@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -81,6 +82,43 @@ def test_a_rotated_certificate_is_shown_and_a_bad_one_is_not(
         host, port = url.removeprefix("https://").split(":")
         with socket.create_connection((host, int(port))) as sock, pytest.raises((ssl.SSLError, OSError)):
             old.wrap_socket(sock)
+
+
+def handshake(context: ssl.SSLContext) -> str:
+    """The certificate that a client gets, without any network."""
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    one, other = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = asking.wrap_bio(one, other), context.wrap_bio(other, one, server_side=True)
+    for side in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    shown = client.getpeercert(binary_form=True)
+    assert shown
+    return ssl.DER_cert_to_PEM_cert(shown)
+
+
+def test_files_that_change_while_they_are_read_spoil_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one, one_key), (other, other_key) = made(tmp_path, "one"), made(tmp_path, "other")
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    shutil.copy(one, certificate)
+    shutil.copy(one_key, key)
+    kept = Certificate(certificate, key)
+    load = ssl.SSLContext.load_cert_chain
+
+    def swapped(context: ssl.SSLContext, *args: object, **more: object) -> None:
+        load(context, *args, **more)  # type: ignore[arg-type]
+        shutil.copy(one_key, key)  # of another pair, just now
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", swapped)
+    shutil.copy(other, certificate)
+    shutil.copy(other_key, key)
+    assert kept.renew() is None
+    assert handshake(kept.context) == other.read_text()
+    assert "mismatch" in str(kept.renew()).lower()
+    assert handshake(kept.context) == other.read_text()
 
 
 def test_what_is_no_pair_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import get_args
 
@@ -19,6 +20,7 @@ from flyball.server.service.answers import Refusal
 from flyball.spec.fleet import Fleet, SolverName, with_solver
 from flyball.spec.plan import Plan
 from flyball.units import Seconds
+from flyball.wire.errors import WireError
 from flyball.wire.inferno_in import fleet_of, system_from
 from flyball.wire.inferno_out import ANSWER_DIGITS, allocations_of
 from flyball.wire.inferno_sections import Section
@@ -31,6 +33,8 @@ from flyball.wire.text import decode
 
 BODY = "body"
 LONGEST: Seconds = 600.0
+MOST_PAIRS = 2_000_000
+"""Of servers and profiles of their models: a plan takes some 600 bytes for each."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -107,7 +111,12 @@ def _solution(system: System, fleet: Fleet, ask: Ask) -> Solution:
 
 
 def planned(fleet: Fleet, budget: Seconds | None = None) -> Plan:
-    """The plan, and how long it took."""
+    """The plan, and how long it took. WireError: it would need more memory than a request may take."""
+    profiles = Counter(p.model for p in fleet.profiles)
+    pairs = sum(profiles[s.model] for s in fleet.servers)
+    if pairs > MOST_PAIRS:
+        problem = f"{pairs:,} pairs of a server and an accelerator for its model; at most {MOST_PAIRS:,}"
+        raise WireError(BODY, problem, mend="Plan parts of the fleet, or take accelerators out")
     began = time.perf_counter()
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is allowed goes down to 1e-300
         made = plan(fleet, budget=budget)

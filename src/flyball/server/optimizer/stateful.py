@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.handlers import BaseRouteHandler
 
 from flyball.server.optimizer import changes, examples
-from flyball.server.optimizer.changes import Change, found, target_of
+from flyball.server.optimizer.changes import Change, target_of
 from flyball.server.optimizer.planning import BODY, Ask, Solution, ask_of, optimize
 from flyball.server.optimizer.routes import (
     QUERY,
@@ -26,6 +26,7 @@ from flyball.server.optimizer.routes import (
     written,
 )
 from flyball.server.optimizer.store import Store
+from flyball.server.service.access import unproven
 from flyball.server.service.answers import Refusal, answer
 from flyball.server.service.describe import Message, describe, or_null
 from flyball.server.service.telemetry import telemetry_of
@@ -84,8 +85,8 @@ def _setting(store: Store) -> tuple[BaseRouteHandler, ...]:
 
             def work() -> object:
                 change, echo = read(decode(data, BODY))
-                store.change(change)
-                return written(echo, store.system)
+                _, after = store.change(change)
+                return written(echo, after)
 
             document = await worked(request, work)
             telemetry_of(request).state(sizes(store.system))
@@ -176,7 +177,12 @@ def _by_get(store: Store) -> tuple[BaseRouteHandler, ...]:
     ) -> BaseRouteHandler:
         """`echo` shows something of the system before the change; behind it stand the names in the path."""
         described = describe(
-            answer=kind, refusals={400: "A name or a number makes no sense.", 404: "It is not there."}
+            answer=kind,
+            refusals={
+                400: "A name or a number makes no sense.",
+                403: "A foreign page in a browser asks.",
+                404: "It is not there.",
+            },
         )
 
         @get(
@@ -188,8 +194,14 @@ def _by_get(store: Store) -> tuple[BaseRouteHandler, ...]:
             sync_to_thread=True,
         )
         def change_it(request: Web) -> Answer:
+            if unproven(request.headers.get):
+                raise Refusal(
+                    403,
+                    "a browser changes nothing here unless this service's own page asks, at /docs. A tool "
+                    "that calls itself Mozilla sends the header Origin, with this service's address",
+                )
             names = [_name(name) for name in names_in(request, path)]
-            before = store.change(ask(*names))
+            before, _ = store.change(ask(*names))
             telemetry_of(request).state(sizes(store.system))
             return answer(written(echo(before, *names), before))
 
@@ -255,9 +267,8 @@ def _targets(store: Store) -> BaseRouteHandler:
 
         def work() -> object:
             given = Section(BODY, "", decode(data, BODY)).read(ClassShape)
-            store.change(changes.add_targets(given))
-            system = store.system
-            return written(found(system.service_classes, given.name, "service class"), system)
+            _, after = store.change(changes.add_targets(given))
+            return written(after.service_classes[given.name], after)
 
         try:
             return answer(await worked(request, work))

@@ -21,8 +21,8 @@ class Store:
         self._keep = keep
         self._one = threading.Lock()
 
-    def change(self, change: Change) -> System:
-        """Make a change and return what was before it. Whatever is raised, nothing has changed."""
+    def change(self, change: Change) -> tuple[System, System]:
+        """Make a change; returns what was before and after it. Whatever is raised, nothing has changed."""
         with self._one:
             before = self.system
             after = change(before)
@@ -36,4 +36,4 @@ class Store:
                         "changed. Free space there, or let this user write it",
                     ) from None
             self.system = after
-            return before
+            return before, after

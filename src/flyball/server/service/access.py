@@ -139,6 +139,18 @@ def foreign(header: Callable[[str], str | None], hosts: frozenset[str] | None) -
     return ""
 
 
+def unproven(header: Callable[[str], str | None]) -> bool:
+    """Whether a browser asks and does not say for whom: over plain HTTP, it does so for this machine only.
+
+    What it says at all is judged at the door; of its Referer a page can hide the origin, but not forge it.
+    """
+    if any(header(name) is not None for name in ("sec-fetch-site", "origin", "authorization")):
+        return False
+    if not (header("user-agent") or "").startswith("Mozilla/"):
+        return False
+    return _netloc(header("referer") or "") != (header("host") or "").lower()
+
+
 def _hostname(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname

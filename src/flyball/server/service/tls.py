@@ -13,6 +13,8 @@ class Certificate:
         self.certificate, self.key = certificate, key
         self._seen: tuple[bytes, bytes] | str = ""
         self.context = _context()
+        # It is never loaded anew: a handshake that came in between would have half a pair.
+        self.context.sni_callback = self._hand_out  # for every handshake, whether it names a server or not
         problem = self.renew()
         if problem:
             raise ValueError(problem)
@@ -33,15 +35,16 @@ class Certificate:
         if isinstance(seen, str):
             return seen
         try:
-            self._load(_context())  # loading half a pair would spoil the context that is in use
-            self._load(self.context)
+            fresh = _context()
+            fresh.load_cert_chain(self.certificate, self.key, password=_no_password)
         except (ssl.SSLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             return f"{self.certificate} and {self.key} are not a certificate and its key ({reason})"
+        self._newest = fresh
         return None
 
-    def _load(self, context: ssl.SSLContext) -> None:
-        context.load_cert_chain(self.certificate, self.key, password=_no_password)
+    def _hand_out(self, connection: ssl.SSLObject, *_: object) -> None:
+        connection.context = self._newest
 
 
 def _context() -> ssl.SSLContext:
