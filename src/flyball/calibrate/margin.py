@@ -15,14 +15,21 @@ MOST = 4.0
 
 
 def margin(
-    belief: Belief, in_tokens: Tokens, out_tokens: Tokens, max_batch_size: int, confidence: float = CONFIDENCE
+    belief: Belief,
+    in_tokens: Tokens,
+    out_tokens: Tokens,
+    running: float,
+    confidence: float = CONFIDENCE,
+    residual: bool = True,
 ) -> float:
     """The factor on an iteration's time that is not exceeded with this confidence; 1 from a half down.
 
-    Of an iteration with a full batch: that is where a queue stops being stable.
+    Of an iteration of `running` requests: with a full batch is where a queue stops being stable. Without
+    the residual it is for the parameters alone, and goes as they are learned.
     """
-    columns = design(
-        max(max_batch_size, 1), in_tokens, max(out_tokens, 1.0), belief.experts, belief.experts_per_token
-    )
+    lengths = in_tokens, max(out_tokens, 1.0)
+    columns = design(max(running, 1.0), *lengths, belief.experts, belief.experts_per_token)
     sigma = float(predicted(belief, columns).sigma[0])
+    if not residual:
+        sigma = math.sqrt(max(sigma**2 - belief.residual**2, 0.0))
     return min(max(math.exp(NormalDist().inv_cdf(confidence) * sigma), 1.0), MOST)

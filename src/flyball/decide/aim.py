@@ -86,10 +86,18 @@ def asked_of_plan(
 
 
 def plan_of(asked: Fleet, without_margins: Fleet) -> Planned:
-    """Plan such a fleet, and say what it means for each server. Where cards are short, margins go first."""
+    """Plan such a fleet, and say what it means for each server.
+
+    Where cards are short, margins go first: those of profiles, then all.
+    """
     sized = candidates(asked)
     made = plan(asked, sized)
-    lean = any(s.reason in SHORT for s in made.servers)
+    lean = _short(made)
+    if lean and any(p.margin > 1.0 for p in asked.profiles):
+        asked = likely(asked)
+        sized = candidates(asked)
+        made = plan(asked, sized)
+        lean = _short(made)
     if lean:
         asked = without_margins
         sized = candidates(asked)
@@ -101,6 +109,15 @@ def plan_of(asked: Fleet, without_margins: Fleet) -> Planned:
         rates = max_rate.setdefault(server, {})
         rates[names[int(sized.pairs.accelerator[pair])]] = float(sized.max_rate[pair])
     return Planned(made, asked, sized, {s.server: _goal(s) for s in made.servers}, max_rate, lean)
+
+
+def likely(fleet: Fleet) -> Fleet:
+    """The fleet with replicas counted by what is likely, without the margins of profiles."""
+    return replace(fleet, profiles=tuple(replace(p, margin=1.0) for p in fleet.profiles))
+
+
+def _short(made: Plan) -> bool:
+    return any(s.reason in SHORT for s in made.servers)
 
 
 def _server(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -19,9 +20,11 @@ from flyball.decide.aim import (
     Planned,
     asked_of_plan,
     fingerprint,
+    likely,
     plan_of,
     with_latency,
 )
+from flyball.decide.calibration import Calibration, settled
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.proposal import Proposal, propose, replicas_for
 from flyball.decide.seen import Seen, counted, see
@@ -71,6 +74,9 @@ class _Cycle:
         self.seen = self._see()
         self.capacity, self.doubted = self._capacity()
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
+        self.calibration = Calibration(
+            self.fleet, memory.learned, self.seen, self.remembered, steering, self.now
+        )
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
         self._use(memory.lean)
 
@@ -102,6 +108,7 @@ class _Cycle:
             planned_at=self.now if self.made else self.memory.planned_at,
             lean=self.lean,
             doubted=self.doubted,
+            learned=self.calibration.learned,
             data=data,
         )
         cost = math.fsum(
@@ -178,6 +185,7 @@ class _Cycle:
             in_cov=load.smoothed(before.in_cov, seen.in_cov, self.steering),
             out_cov=load.smoothed(before.out_cov, seen.out_cov, self.steering),
         )
+        known = settled(known, seen, self.now)
         return load.corrected(known, seen, self.now, self.steering, self._lead(seen))
 
     def _lead(self, seen: Seen) -> Seconds:
@@ -230,7 +238,15 @@ class _Cycle:
         aims, spare = self._margins(lean)
         leads = [self._lead(seen) for seen in self.seen.values()]
         cold_start = max(leads, default=0.0) - self.steering.period
-        return asked_of_plan(self.fleet, self.capacity, aims, max(cold_start, 0.0), spare)
+        fleet = likely(self.known) if lean else self.known
+        return asked_of_plan(fleet, self.capacity, aims, max(cold_start, 0.0), spare)
+
+    @cached_property
+    def known(self) -> Fleet:
+        """The fleet with profiles as learned."""
+        goals = {name: self.remembered[name].goal for name in self.seen}
+        tokens = {name: (aim.in_tokens, aim.out_tokens) for name, aim in self.full.items()}
+        return self.calibration.fleet_as_known(goals, tokens)
 
     def _outgrown(self, name: str) -> bool:
         """Whether its goal does not do for what is to be provided now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flyball.forecast.history import History
+from flyball.spec.learned import Learned
 from flyball.spec.plan import Plan
 from flyball.units import RequestsPerSecond, Seconds
 
@@ -21,10 +22,21 @@ class Goal(msgspec.Struct, frozen=True, gc=False):
     """Capacity gives it less than it needs."""
 
 
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """A steady state: replicas on one accelerator under a load."""
+
+    accelerator: str
+    replicas: int
+    rate: RequestsPerSecond
+
+
 class ServerMemory(msgspec.Struct, frozen=True):
     """What is remembered of one server."""
 
     history: History | None = None
+    settled: Settled | None = None
+    settled_since: Seconds = 0.0
+    """The steady state that it is in, and since when."""
     holds: dict[str, int] = {}
     """Replicas by accelerator, draining ones too: their cards are not free while it is not seen."""
     demand: RequestsPerSecond = 0.0
@@ -67,6 +79,8 @@ class Memory(msgspec.Struct, frozen=True):
     planned_at: Seconds | None = None
     doubted: dict[str, Seconds] = {}
     """Types of which fewer cards are seen than serving replicas hold, and since when."""
+    learned: dict[str, Learned] = {}
+    """Of models on accelerators, by `calibration.key`."""
     lean: bool = False
     """Whether the plan had to do without margins, because cards are short."""
     data: int = 0

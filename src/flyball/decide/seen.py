@@ -44,6 +44,9 @@ class Seen(msgspec.Struct, frozen=True):
     in_cov: float | None
     out_cov: float | None
     waiting: float
+    ttft: Seconds | None
+    itl: Seconds | None
+    """Means."""
     cold_start: Seconds | None
     blind: str = ""
     """Why demand or latency cannot be trusted."""
@@ -98,6 +101,8 @@ def see(
         _fresh(found.in_cov, steering, MOST_COV),
         _fresh(found.out_cov, steering, MOST_COV),
         waiting or 0.0,
+        _mean(latencies["ttft"]),
+        _mean(latencies["itl"]),
         _fresh(found.cold_start, None, LONGEST_START),
         _blind(offered, running, waiting, _missing(promise, latencies), count),
         (waiting or 0.0) > steering.queue * max(count, 1),
@@ -120,6 +125,11 @@ def _fresh(reading: Reading | None, steering: Steering | None, most: float = MOS
     if steering is not None and not reading.age <= steering.stale:
         return None
     return reading.value
+
+
+def _mean(readings: dict[Quantile, Reading]) -> Seconds | None:
+    found = readings.get("mean")
+    return found.value if found is not None and found.value > 0 else None
 
 
 def _missing(promise: ModelTargets | None, latencies: dict[str, dict[Quantile, Reading]]) -> str:

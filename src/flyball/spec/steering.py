@@ -44,5 +44,9 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most this share fewer in one cycle, and at least one."""
     blast_radius: float = 0.25
     """At most this share of the servers shrinks or begins to move in one cycle, and at least one."""
+    calibrate: bool = True
+    """Learn from what servers show how fast their models are."""
+    confidence: float = 0.8
+    """With which replicas are to be enough, as far as parameters are known; a half: as likely as not."""
     scale_to_zero: bool = False
     """Only where demand can be seen without a replica."""

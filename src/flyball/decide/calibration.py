@@ -1,0 +1,187 @@
+"""Calibration in the loop: what servers show becomes what is known of their models, and that the profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from flyball.calibrate.belief import Belief
+from flyball.calibrate.learn import belief, distrust, learn
+from flyball.calibrate.margin import MOST, margin
+from flyball.calibrate.prior import belief_of, profile_of
+from flyball.decide.memory import Goal, ServerMemory, Settled
+from flyball.decide.seen import Seen
+from flyball.spec.fleet import Fleet
+from flyball.spec.learned import Learned, Point
+from flyball.spec.profile import IterationTiming, Profile, Uncertainty
+from flyball.spec.steering import Steering
+from flyball.units import Seconds, Tokens
+
+GIVEN = Uncertainty(alpha=0.15, beta=0.5, kappa=0.5, delta=0.3, gamma=1.5, epsilon=0.35, residual=0.06)
+"""Of a profile that somebody gave without saying how sure it is."""
+GAMMA: Seconds = 5e-3
+"""Where a profile has none, so that one can be learned."""
+FEWEST = 20.0
+"""Requests in a window from which on its means say something."""
+WINDOW: Seconds = 60.0
+SETTLED: Seconds = 150.0
+QUEUED = 0.5
+"""Waiting requests per replica above which it is not a steady state."""
+STEADY = 1.3
+"""Factor by which the load may change in it, either way."""
+
+
+def key(model: str, accelerator: str) -> str:
+    """What is learned belongs to."""
+    return f"{model} on {accelerator}"
+
+
+def settled(memory: ServerMemory, seen: Seen, now: Seconds) -> ServerMemory:
+    """The memory with since when it is in a steady state: the same replicas on one accelerator, about the
+    same load, nobody waiting.
+    """
+    count = seen.ready.get(seen.main, 0)
+    alone = len(seen.ready) == 1 and not seen.draining and not seen.blind
+    calm = alone and count and seen.offered and seen.waiting <= QUEUED * count
+    if not calm or not seen.offered:
+        return replace(memory, settled=None, settled_since=now)
+    before = memory.settled
+    same = before is not None and (before.accelerator, before.replicas) == (seen.main, count)
+    if same and before is not None and 1 / STEADY <= seen.offered / before.rate <= STEADY:
+        return memory
+    return replace(memory, settled=Settled(seen.main, count, seen.offered), settled_since=now)
+
+
+def reading(seen: Seen, memory: ServerMemory, now: Seconds) -> Point | None:
+    """What a server shows of its model; None where it says nothing: its window holds something else too."""
+    steady = memory.settled
+    if steady is None or now - memory.settled_since < SETTLED or seen.blind:
+        return None
+    if not seen.offered or not seen.itl or not seen.out_tokens or seen.in_tokens is None:
+        return None
+    if seen.offered * WINDOW < FEWEST or seen.out_tokens < 2:
+        return None
+    rate = seen.offered / steady.replicas
+    return Point(
+        running=max(rate * seen.out_tokens * seen.itl, 0.05),  # Little's law: less noise than a gauge
+        rate=rate,
+        in_tokens=seen.in_tokens,
+        out_tokens=seen.out_tokens,
+        itl=seen.itl,
+        ttft=seen.ttft or 0.0,
+        in_cov=seen.in_cov or 0.0,
+        out_cov=seen.out_cov or 0.0,
+    )
+
+
+class Calibration:
+    """What is known of the fleet's profiles in this cycle."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        remembered: Mapping[str, Learned],
+        seen: Mapping[str, Seen],
+        servers: Mapping[str, ServerMemory],
+        steering: Steering,
+        now: Seconds,
+    ) -> None:
+        self.fleet, self.steering, self.now = fleet, steering, now
+        self.servers = servers
+        self.profiles = {key(p.model, p.accelerator): p for p in fleet.profiles}
+        self.learned = dict(remembered) if steering.calibrate else {}
+        if steering.calibrate:
+            self._learn(seen)
+
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
+        """All servers of a pair tell at once, one window after the other, so that each window counts once."""
+        due = {
+            pair
+            for pair in self.profiles
+            if (known := self.learned.get(pair)) is None
+            or known.at is None
+            or not 0 <= self.now - known.at < WINDOW
+        }
+        for name in sorted(seen):
+            one = seen[name]
+            pair = key(one.server.model, one.main)
+            shown, profile = reading(one, self.servers[name], self.now), self.profiles.get(pair)
+            if shown and profile and pair in due and isinstance(profile.timing, IterationTiming):
+                before = self.learned.get(pair, Learned())
+                self.learned[pair] = learn(prior_of(profile), before, shown, self.now)
+
+    def fleet_as_known(
+        self, goals: Mapping[str, Goal | None], tokens: Mapping[str, tuple[Tokens, Tokens]]
+    ) -> Fleet:
+        """The fleet with profiles as learned, and margins as wide as they deserve.
+
+        Margins are for the lengths of the pair's busiest server, at the batch that its goal leads to.
+        """
+        if not self.steering.calibrate:
+            return self.fleet
+        return replace(
+            self.fleet, profiles=tuple(self._profile(p, goals, tokens) for p in self.fleet.profiles)
+        )
+
+    def _profile(
+        self,
+        profile: Profile,
+        goals: Mapping[str, Goal | None],
+        tokens: Mapping[str, tuple[Tokens, Tokens]],
+    ) -> Profile:
+        learned = self.learned.get(key(profile.model, profile.accelerator))
+        if learned is None or not learned.points or not isinstance(profile.timing, IterationTiming):
+            return profile
+        known = belief(prior_of(profile), learned, self.now)
+        made = profile_of(known, profile.model, profile.accelerator)
+        typical = self._typical(profile, goals, tokens, known)
+        wide = margin(known, *typical, self.steering.confidence, residual=False)
+        return replace(
+            profile,
+            timing=made.timing,
+            uncertainty=made.uncertainty,
+            margin=min(wide * distrust(learned), MOST),
+        )
+
+    def _typical(
+        self,
+        profile: Profile,
+        goals: Mapping[str, Goal | None],
+        tokens: Mapping[str, tuple[Tokens, Tokens]],
+        known: Belief,
+    ) -> tuple[Tokens, Tokens, float]:
+        """Lengths, and the batch at the rate that a replica is to take; where none is known, the limit."""
+        servers = [s for s in self.fleet.servers if s.model == profile.model and s.name in tokens]
+        best = (1000.0, 300.0, float(profile.max_batch_size))
+        for server in servers:
+            in_tokens, out_tokens = tokens[server.name]
+            goal = goals.get(server.name)
+            limit = float(profile.max_batch_size)
+            if profile.kv_tokens:
+                limit = min(limit, max(profile.kv_tokens // max(in_tokens + out_tokens, 1.0), 1.0))
+            best = (in_tokens, out_tokens, limit)
+            if goal is not None and goal.accelerator == profile.accelerator and goal.max_rate > 0:
+                return in_tokens, out_tokens, _batch(known, goal.max_rate, *best)
+        return best
+
+
+def prior_of(profile: Profile) -> Belief:
+    """What is believed of a profile before anything is seen, as uncertain as it says or given ones are."""
+    assert isinstance(profile.timing, IterationTiming)
+    timing, uncertainty = profile.timing, profile.uncertainty or GIVEN
+    if not timing.gamma:
+        timing = replace(timing, gamma=GAMMA)
+        uncertainty = replace(uncertainty, gamma=GIVEN.gamma)
+    return belief_of(replace(profile, timing=timing, uncertainty=uncertainty))
+
+
+def _batch(known: Belief, rate: float, in_tokens: Tokens, out_tokens: Tokens, limit: float) -> float:
+    """Requests that decode at a rate, by Little's law; at most the limit."""
+    alpha, beta, kappa, delta, *epsilon = known.values.tolist()
+    each = beta + kappa * (in_tokens + out_tokens / 2) + delta * in_tokens / max(out_tokens, 1.0)
+    free = 1.0 - rate * out_tokens * each
+    if free <= 0:
+        return limit
+    whole = alpha + (epsilon[0] if epsilon else 0.0)
+    return float(min(rate * out_tokens * whole / free, limit))

@@ -1,0 +1,41 @@
+"""What a model on an accelerator has shown: few operating points, each the mean of many readings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flyball.units import RequestsPerSecond, Seconds, Tokens
+
+
+class Point(msgspec.Struct, frozen=True, gc=False):
+    """Mean latencies of one replica under a load."""
+
+    running: float
+    """Requests that decode."""
+    rate: RequestsPerSecond
+    in_tokens: Tokens
+    out_tokens: Tokens
+    itl: Seconds
+    ttft: Seconds = 0.0
+    """0: not known, or with a wait for a place."""
+    in_cov: float = 0.0
+    out_cov: float = 0.0
+    weight: float = 1.0
+    """Readings that it stands for, as far as they are not forgotten."""
+    at: Seconds = 0.0
+    """When it was last seen."""
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What is remembered of a model on an accelerator."""
+
+    points: tuple[Point, ...] = ()
+    miss: float = 0.0
+    """Mean square of the logarithms of reading over prediction made before it, of late."""
+    strange: tuple[Point, ...] = ()
+    """Readings in a row that are no more believed than an outlier, all on one side."""
+    readings: int = 0
+    at: Seconds | None = None
+    """Of the last reading."""
+    changes: int = 0
+    """How often all before was given up, as what came was steadily different."""
