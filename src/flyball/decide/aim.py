@@ -44,6 +44,8 @@ class Aim(msgspec.Struct, frozen=True, gc=False):
     least: int
     keep: bool
     """It must stay as it is: nothing is known of it."""
+    tails: dict[str, float] = {}
+    """Of `Server.tails`."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -130,6 +132,7 @@ def _server(
         load=Load(aim.demand, aim.in_tokens, aim.out_tokens, in_cov=aim.in_cov, out_cov=aim.out_cov),
         min_replicas=aim.least,
         keep_accelerator=bool(aim.accelerator) and (server.keep_accelerator or aim.keep),
+        tails=aim.tails,
         current=Allocation(aim.accelerator, aim.replicas, cost=cost) if aim.accelerator else server.current,
     )
 

@@ -91,6 +91,8 @@ class Calibration:
         self.servers = servers
         self.profiles = {key(p.model, p.accelerator): p for p in fleet.profiles}
         self.learned = dict(remembered) if steering.calibrate else {}
+        self.shown: dict[str, Point] = {}
+        """Readings of servers that count in this cycle."""
         if steering.calibrate:
             self._learn(seen)
 
@@ -108,6 +110,7 @@ class Calibration:
             pair = key(one.server.model, one.main)
             shown, profile = reading(one, self.servers[name], self.now), self.profiles.get(pair)
             if shown and profile and pair in due and isinstance(profile.timing, IterationTiming):
+                self.shown[name] = shown
                 before = self.learned.get(pair, Learned())
                 self.learned[pair] = learn(prior_of(profile), before, shown, self.now)
 
@@ -123,6 +126,14 @@ class Calibration:
         return replace(
             self.fleet, profiles=tuple(self._profile(p, goals, tokens) for p in self.fleet.profiles)
         )
+
+    def profile(self, pair: str) -> Profile | None:
+        """A profile as it is known now, without margin."""
+        profile, learned = self.profiles.get(pair), self.learned.get(pair)
+        if profile is None or learned is None or not learned.points:
+            return profile
+        known = belief(prior_of(profile), learned, self.now)
+        return replace(profile, timing=profile_of(known, profile.model, profile.accelerator).timing)
 
     def _profile(
         self,

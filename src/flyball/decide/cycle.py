@@ -15,6 +15,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from flyball.decide import demand as load
+from flyball.decide import tails
 from flyball.decide.aim import (
     Aim,
     Planned,
@@ -24,7 +25,7 @@ from flyball.decide.aim import (
     plan_of,
     with_latency,
 )
-from flyball.decide.calibration import Calibration, settled
+from flyball.decide.calibration import Calibration, key, settled
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.proposal import Proposal, propose, replicas_for
 from flyball.decide.seen import Seen, counted, see
@@ -77,6 +78,7 @@ class _Cycle:
         self.calibration = Calibration(
             self.fleet, memory.learned, self.seen, self.remembered, steering, self.now
         )
+        self.remembered |= self._with_tails()
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
         self._use(memory.lean)
 
@@ -89,7 +91,7 @@ class _Cycle:
         if not lean:
             return self.full, max(self.steering.spare, self.fleet.settings.spare)
         return {
-            name: replace(aim, demand=aim.least_demand, lasting=aim.least_demand)
+            name: replace(aim, demand=aim.least_demand, lasting=aim.least_demand, tails={})
             for name, aim in self.full.items()
         }, 0.0
 
@@ -188,6 +190,18 @@ class _Cycle:
         known = settled(known, seen, self.now)
         return load.corrected(known, seen, self.now, self.steering, self._lead(seen))
 
+    def _with_tails(self) -> dict[str, ServerMemory]:
+        """Memories of servers whose percentiles have been compared with what was foretold, in this cycle."""
+        classes, found = self.fleet.service_classes, {}
+        for name, shown in self.calibration.shown.items():
+            seen = self.seen[name]
+            promise = promise_of(classes, seen.server.service_class, seen.server.model)
+            profile = self.calibration.profile(key(seen.server.model, seen.main))
+            if promise is not None and profile is not None:
+                memory = self.remembered[name]
+                found[name] = replace(memory, tails=tails.seen(memory.tails, seen, shown, profile, promise))
+        return found
+
     def _lead(self, seen: Seen) -> Seconds:
         """How far ahead to provide: until a replica asked for now is ready."""
         measured = seen.cold_start
@@ -215,6 +229,7 @@ class _Cycle:
             replicas=seen.asked.get(seen.main if blind else at, 0),
             least=max(least, seen.asked.get(seen.main, 0)) if blind else least,
             keep=blind,
+            tails=tails.factors(memory.tails) if self.steering.calibrate else {},
         )
 
     # ---- the plan --------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ class ServerMemory(msgspec.Struct, frozen=True):
     """What is remembered of one server."""
 
     history: History | None = None
+    tails: dict[str, float] = {}
+    """By metric and statistic, `ttft p95`: the logarithm of measured over foretold, smoothed."""
     settled: Settled | None = None
     settled_since: Seconds = 0.0
     """The steady state that it is in, and since when."""

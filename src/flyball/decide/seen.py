@@ -48,6 +48,8 @@ class Seen(msgspec.Struct, frozen=True):
     itl: Seconds | None
     """Means."""
     cold_start: Seconds | None
+    latencies: dict[str, dict[Quantile, Reading]] = {}
+    """As measured, by metric."""
     blind: str = ""
     """Why demand or latency cannot be trusted."""
     crowded: bool = False
@@ -86,7 +88,7 @@ def see(
     waiting, running = _fresh(found.waiting, steering), _fresh(found.running, steering)
     ready = counted(found, "ready")
     count = sum(ready.values())
-    latencies = {
+    latencies: dict[str, dict[Quantile, Reading]] = {
         metric: {q: r for q, r in readings.items() if _fresh(r, steering) is not None}
         for metric, readings in (("ttft", found.ttft), ("itl", found.itl))
     }
@@ -104,6 +106,7 @@ def see(
         _mean(latencies["ttft"]),
         _mean(latencies["itl"]),
         _fresh(found.cold_start, None, LONGEST_START),
+        latencies,
         _blind(offered, running, waiting, _missing(promise, latencies), count),
         (waiting or 0.0) > steering.queue * max(count, 1),
         _worst_miss(promise, latencies),
@@ -159,7 +162,7 @@ def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile
     misses = []
     for target in promise.targets if promise else ():
         readings = latencies.get(target.metric, {})
-        for reading in (readings.get(_measured(target)), readings.get("mean")):
+        for reading in (readings.get(measured(target)), readings.get("mean")):
             if reading is not None:
                 certain = reading.value if reading.least is None else reading.least
                 if certain > target.limit * (1.0 - CERTAIN):
@@ -167,7 +170,7 @@ def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile
     return max(misses, key=lambda m: m.value / m.target.limit, default=None)
 
 
-def _measured(target: Target) -> Quantile:
+def measured(target: Target) -> Quantile:
     """The measured quantile nearest above a target's own."""
     if target.quantile == MEAN:
         return "mean"

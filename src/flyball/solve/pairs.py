@@ -216,6 +216,13 @@ class Pairs:
         kinds = sorted({(t.metric, t.quantile) for p in self._promised()[0] for t in p if t.quantile != MEAN})
         return (*((metric, MEAN) for metric in MEAN_METRICS), *kinds)
 
+    def _tail(self, row: tuple[Metric, float]) -> FloatArray:
+        """(S,) factors by which a latency turned out longer than foretold; 1 where that is not known."""
+        if not any(s.tails for s in self.servers):
+            return np.ones(len(self.servers))
+        name = f"{row[0]} {Target(row[0], 0.0, row[1]).statistic}"
+        return np.array([s.tails.get(name, 1.0) for s in self.servers])
+
     def targets(self, at: IntArray) -> Targets:
         """Limits of the pairs' classes; quantile targets become one row per (metric, quantile)."""
         promises, of_server = self._promised()
@@ -225,7 +232,7 @@ class Pairs:
             for t in promise:
                 limits[t.metric, t.quantile][i] = min(t.limit, limits[t.metric, t.quantile][i])
         mine = of_server[self.server[at]]
-        columns = [limits[row][mine] for row in rows]
+        columns = [limits[row][mine] / self._tail(row)[self.server[at]] for row in rows]
         quantile_targets = [
             QuantileTarget(metric, np.full(at.size, quantile), column)
             for (metric, quantile), column in zip(rows[4:], columns[4:], strict=True)

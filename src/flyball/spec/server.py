@@ -51,3 +51,6 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_queue_size: int | None = None
     """Requests that may wait at one replica; None: the generation's own rule (Flyball: unbounded)."""
     current: Allocation = NO_ALLOCATION
+    tails: dict[str, float] = {}
+    """By metric and statistic, `ttft p95`: how many times as long as foretold it has turned out to be.
+    Replicas are counted with it, latencies foretold without (Flyball's own form only)."""

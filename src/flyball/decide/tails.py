@@ -1,0 +1,86 @@
+"""Tails: promised percentiles as measured beside what is foretold of them, server by server.
+
+The queue is foretold for arrivals that come by chance and lengths of the usual law. Where they come in
+clusters, percentiles are longer, and how much is seen. It is learned slowly, in steady states only, and never
+to promise more than the model does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from flyball.decide.seen import QUANTILES, Seen, measured
+from flyball.queueing.iteration import iteration_curve, with_experts
+from flyball.queueing.percentiles import quantile_rows
+from flyball.spec.learned import Point
+from flyball.spec.profile import IterationTiming, Profile
+from flyball.spec.service_class import MEAN, ModelTargets, Target
+from flyball.spec.snapshot import Reading
+from flyball.units import Seconds
+
+WEIGHT = 0.1
+"""Of the newest window."""
+LONGEST = 2.5
+BEYOND = 3.0
+"""Requests of a window that must be beyond a percentile, so that it says something."""
+WINDOW: Seconds = 60.0
+METRICS = ("ttft", "itl")
+
+
+def factors(tails: Mapping[str, float]) -> dict[str, float]:
+    """What percentiles are counted with: 1 to LONGEST times as long as foretold."""
+    return {name: min(math.exp(log), LONGEST) for name, log in tails.items() if log > 0.0}
+
+
+def seen(
+    tails: Mapping[str, float], server: Seen, shown: Point, profile: Profile, promise: ModelTargets
+) -> dict[str, float]:
+    """The logarithms of measured over foretold, with this window."""
+    targets = [t for t in promise.targets if t.quantile != MEAN and t.metric in METRICS]
+    after = {}
+    for target in targets:
+        name = f"{target.metric} {target.statistic}"
+        before = tails.get(name, 0.0)
+        reading = server.latencies.get(target.metric, {}).get(measured(target))
+        enough = (server.offered or 0.0) * WINDOW * (1.0 - target.quantile) >= BEYOND
+        if reading is None or not enough or not isinstance(profile.timing, IterationTiming):
+            after[name] = before
+            continue
+        log = _over(reading, _foretold(target, shown, profile, profile.timing))
+        after[name] = before + WEIGHT * (log - before)
+    return after
+
+
+def _over(reading: Reading, foretold: Seconds) -> float:
+    """The logarithm of measured over foretold; 0 where both are in the same bucket of a histogram."""
+    if not math.isfinite(foretold) or foretold <= 0 or reading.value <= 0:
+        return 0.0
+    least = reading.value if reading.least is None else reading.least
+    if least > foretold:
+        return min(math.log(least / foretold), math.log(LONGEST))
+    return max(math.log(reading.value / foretold), -math.log(LONGEST)) if reading.value < foretold else 0.0
+
+
+def _foretold(target: Target, shown: Point, profile: Profile, timing: IterationTiming) -> Seconds:
+    """The percentile of one replica under this load, as measured ones are: the nearest above the target's."""
+    batch = float(profile.max_batch_size)
+    if profile.kv_tokens:
+        batch = max(min(batch, profile.kv_tokens // max(shown.in_tokens + shown.out_tokens, 1.0)), 1.0)
+    quantile = next((q for q, _ in QUANTILES if q >= target.quantile - 1e-9), QUANTILES[-1][0])
+
+    def one(value: float) -> np.ndarray:
+        return np.array([float(value)])
+
+    waking = one(timing.epsilon), one(timing.untouched), one(min(max(shown.running, 1.0), batch))
+    alpha, beta = with_experts(one(timing.alpha), one(timing.beta), *waking)
+    curve = iteration_curve(
+        *(alpha, beta, one(timing.kappa), one(timing.delta)),
+        *(one(shown.in_tokens), one(shown.out_tokens), one(batch)),
+        in_cov=one(shown.in_cov),
+        out_cov=one(shown.out_cov),
+        gamma=one(timing.gamma),
+    )
+    return float(quantile_rows(curve, one(math.inf), one(shown.rate), [(target.metric, quantile)])[0, 0])
