@@ -1,4 +1,4 @@
-"""Percentiles as measured beside what is foretold of them: what histograms show, and what plans make of it."""
+"""Percentiles as measured beside what is foretold of them: what histograms show, what plans make of it."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def test_plans_count_with_tails_and_foretell_without() -> None:
         return candidates(replace(fleet, servers=(replace(server, tails=named),)))
 
     plain, careful = sized(), sized(itl_p95=5.0)
-    assert (careful.max_rate < 0.9 * plain.max_rate).all()
-    assert (careful.itl < plain.itl).all()
+    assert careful.max_rate[0] < 0.9 * plain.max_rate[0]
+    assert careful.itl[0] < plain.itl[0]
+    assert careful.max_rate[1] == plain.max_rate[1]  # twice as fast: it is stability that limits it
     assert sized(ttft_p99=5.0).max_rate == pytest.approx(plain.max_rate)  # that is not promised
