@@ -47,6 +47,10 @@ class Chart(msgspec.Struct, frozen=True):
     fill: str = ""
     """Line under which the region is shaded."""
     steps: bool = False
+    points: tuple[str, ...] = ()
+    """Lines that are drawn as points."""
+    range: tuple[float, float] | None = None
+    """Of y; None: from 0 to the highest."""
 
 
 class ServerCurves(msgspec.Struct, frozen=True):

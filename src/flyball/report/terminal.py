@@ -34,14 +34,17 @@ def _draw(chart: Chart, width: int, color: bool, ascii_only: bool) -> str:
         if points:
             highest = max(highest, *(y for _, y in points))
             marker = _MARKERS[number % len(_MARKERS)] if ascii_only else "braille"
-            plotext.plot([x for x, _ in points], [y for _, y in points], label=_label(name), marker=marker)
+            dots = name in chart.points
+            marker = "dot" if dots and not ascii_only else marker
+            put = plotext.scatter if dots else plotext.plot
+            put([x for x, _ in points], [y for _, y in points], label=_label(name), marker=marker)
     for name, limit in chart.limits.items():
         highest = max(highest, limit)
         plotext.plot([chart.x[0], chart.x[-1]], [limit, limit], label=_label(name), marker="-")
     for mark in chart.marks.values():
         if chart.x[0] <= mark <= chart.x[-1]:
             plotext.vline(mark)
-    plotext.ylim(0, highest * 1.05 or 1)
+    plotext.ylim(*(chart.range or (0, highest * 1.05 or 1)))
     text = str(plotext.build())
     if not color:
         text = str(plotext.uncolorize(text))

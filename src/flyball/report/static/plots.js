@@ -47,6 +47,7 @@
     const top = Math.max(...names.flatMap((n) => chart.lines[n]).filter((v) => v != null), 0);
     const limitTop = Math.max(0, ...limits.map(([, v]) => v));
     const high = limits.length && chart.y_label === "ms" ? Math.max(Math.min(top, 3 * limitTop), 1.2 * limitTop) : Math.max(top, limitTop);
+    const dotted = chart.points === true ? names : chart.points || [];
     const stepped = chart.steps ? uPlot.paths.stepped({ align: -1 }) : undefined;
     new uPlot({
       title: chart.title, width: box.clientWidth, height: 260,
@@ -55,7 +56,7 @@
       series: [
         { label: chart.x_label, value: (_, v) => round(v) },
         ...names.map((label, k) => ({
-          label, stroke: palette[k % palette.length], width: 2, points: { show: !!chart.points, size: 9 }, paths: chart.points ? () => null : stepped, value: (_, v) => round(v),
+          label, stroke: palette[k % palette.length], width: 2, points: { show: dotted.includes(label), size: 9 }, paths: dotted.includes(label) ? () => null : stepped, value: (_, v) => round(v),
           fill: label === chart.fill ? "#2da44e33" : undefined,
         })),
         ...limits.map(([label]) => ({ label, stroke: css("--bad"), dash: [6, 4], width: 1.5, points: { show: false }, value: (_, v) => round(v) })),
