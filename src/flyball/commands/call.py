@@ -197,10 +197,10 @@ def _bytes(path: Path) -> tuple[str, bytes]:
 def _merged(path: Path) -> object:
     """One system document of the files in a directory. Or WireError."""
     from flyball.adapters.files import read_fleet
-    from flyball.profiles.sample import catalogue
+    from flyball.calibrate.catalogue import catalogue_for
     from flyball.wire.inferno import system_document
 
-    fleet = read_fleet(path, catalogue)
+    fleet = read_fleet(path, catalogue_for)
     if fleet.generation == "flyball":
         mend = "Ask for plan, and name that file"
         raise WireError(str(path), "one file in it is a fleet in Flyball's own form", mend=mend)

@@ -179,9 +179,9 @@ def _read(request: Request) -> Believed:
 
 def _from_files(path: Path) -> Fleet:
     from flyball.adapters.files import read_fleet
-    from flyball.profiles.sample import catalogue
+    from flyball.calibrate.catalogue import catalogue_for
 
-    return read_fleet(path, catalogue)
+    return read_fleet(path, catalogue_for)
 
 
 def _check_name(fleet: Fleet, name: str) -> None:

@@ -26,6 +26,8 @@ from flyball.wire.fields import Fields, given, parse_name, parse_text
 from flyball.wire.quantities import format_duration, parse_count, parse_duration, parse_number, parse_share
 
 API_VERSION = "flyball/v1"
+SAMPLE, LIBRARY = "sample", "library"
+"""Catalogues that documents may ask for."""
 HARDWARE = ("apiVersion", "kind", "accelerators", "profiles")
 MAX_BATCH = 65_536
 

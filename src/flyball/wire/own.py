@@ -23,7 +23,9 @@ from flyball.spec.service_class import Metric, ModelTargets, ServiceClass, Targe
 from flyball.wire.catalogue import (
     API_VERSION,
     HARDWARE,
+    LIBRARY,
     MAX_BATCH,
+    SAMPLE,
     Catalogue,
     accelerator_document,
     check_head,
@@ -92,7 +94,10 @@ def _asked_for(fields: Fields, catalogue: Catalogue | None) -> Catalogue:
             value=fields.values["catalogue"],
             mend="Write accelerators and profiles into the document",
         )
-    fields.read("catalogue", parse_name, known=(catalogue.name,), what="catalogue")
+    name = fields.read("catalogue", parse_name, known={catalogue.name, SAMPLE, LIBRARY}, what="catalogue")
+    if name != catalogue.name:
+        problem, mend = f"only {catalogue.name} is at hand here", f"Write catalogue: {catalogue.name}"
+        raise WireError(fields.where, problem, path="catalogue", value=name, mend=mend)
     return catalogue
 
 

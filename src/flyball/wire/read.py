@@ -11,8 +11,8 @@ from flyball.wire.errors import WireError
 from flyball.wire.inferno import fleet_from_documents, is_inferno
 from flyball.wire.own import fleet_from_own, is_own
 
-CatalogueSource: TypeAlias = Catalogue | Callable[[], Catalogue] | None
-"""A catalogue, or where to get it once a document asks for it."""
+CatalogueSource: TypeAlias = Catalogue | Callable[[object], Catalogue] | None
+"""A catalogue, or where to get the one that a document asks for."""
 
 
 def fleet_from(docs: Mapping[str, object], catalogue: CatalogueSource = None) -> Fleet:
@@ -28,5 +28,5 @@ def fleet_from(docs: Mapping[str, object], catalogue: CatalogueSource = None) ->
         raise WireError(own[0], f"{others[0]} beside it is a fleet too", mend="Keep one, or name one file")
     document = docs[own[0]]
     if callable(catalogue):
-        catalogue = catalogue() if isinstance(document, dict) and "catalogue" in document else None
+        catalogue = catalogue(document) if isinstance(document, dict) and "catalogue" in document else None
     return fleet_from_own(document, own[0], catalogue)

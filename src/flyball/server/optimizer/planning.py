@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from flyball.calibrate.catalogue import catalogue_for
 from flyball.decide.plan import plan
 from flyball.decide.what_if import WhatIfError, change
-from flyball.profiles.sample import catalogue
 from flyball.report.sentences import explanation, first_of, headline, summary
 from flyball.server.service.answers import Refusal
 from flyball.spec.fleet import Fleet, SolverName, with_solver
@@ -140,7 +140,7 @@ def explained(fleet: Fleet, made: Plan) -> Explained:
 
 def own_plan(data: bytes, what_if: str | None, ask: Ask) -> Planned:
     """Plan a fleet in any form that is read, changed as `what_if` says. Or WireError, Refusal."""
-    fleet = with_solver(fleet_from({BODY: decode(data, BODY)}, catalogue), ask.solver)
+    fleet = with_solver(fleet_from({BODY: decode(data, BODY)}, catalogue_for), ask.solver)
     before: Plan | None = None
     if what_if:
         before = planned(fleet, ask.budget)
