@@ -10,7 +10,6 @@ from flyball.calibrate.catalogue import catalogue_for
 from flyball.decide.plan import plan
 from flyball.profiles.sample import catalogue as sample
 from flyball.spec.fleet import Fleet
-from flyball.spec.profile import IterationTiming
 from flyball.wire.errors import WireError
 from flyball.wire.read import fleet_from
 

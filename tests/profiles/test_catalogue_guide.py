@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from flyball.adapters.files import read_fleet
+from flyball.calibrate.catalogue import catalogue_for
 from flyball.profiles.library import cards, classes, models
 from flyball.wire.cards import Prices, prices_from
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/catalogue.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
-FILES = {"Cards": "cards.yaml", "Models": "models.yaml", "Prices": "prices.yaml"}
+FILES = {"Cards": "cards.yaml", "Models": "models.yaml", "Prices": "prices.yaml", "Fleet": "fleet.yaml"}
 
 
 def test_what_the_guide_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +31,8 @@ def test_what_the_guide_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert prices_from(Path("prices.yaml").read_bytes(), "p") == Prices(
         {"H100": 2.10, "L40S": 0.99}, "p", "2026-11-21"
     )
+    fleet = read_fleet(Path("fleet.yaml"), catalogue_for)
+    assert {a.type for a in fleet.accelerators} == set(fleet.capacity) == {"H100", "MI300X"}
 
 
 def test_the_guide_counts_what_is_shipped() -> None:
