@@ -47,6 +47,9 @@
     const top = Math.max(...names.flatMap((n) => chart.lines[n]).filter((v) => v != null), 0);
     const limitTop = Math.max(0, ...limits.map(([, v]) => v));
     const high = limits.length && chart.y_label === "ms" ? Math.max(Math.min(top, 3 * limitTop), 1.2 * limitTop) : Math.max(top, limitTop);
+    // what is measured has the colour of the line that it belongs to
+    const kinds = [...new Set(names.map((n) => n.replace(/, measured$/, "")))];
+    const colour = (n) => palette[kinds.indexOf(n.replace(/, measured$/, "")) % palette.length];
     const dotted = chart.points === true ? names : chart.points || [];
     const stepped = chart.steps ? uPlot.paths.stepped({ align: -1 }) : undefined;
     new uPlot({
@@ -55,8 +58,8 @@
       axes: [axis(chart.x_label), axis(chart.y_label, { size: 60 })],
       series: [
         { label: chart.x_label, value: (_, v) => round(v) },
-        ...names.map((label, k) => ({
-          label, stroke: palette[k % palette.length], width: 2, points: { show: dotted.includes(label), size: 9 }, paths: dotted.includes(label) ? () => null : stepped, value: (_, v) => round(v),
+        ...names.map((label) => ({
+          label, stroke: colour(label), width: 2, points: { show: dotted.includes(label), size: 9 }, paths: dotted.includes(label) ? () => null : stepped, value: (_, v) => round(v),
           fill: label === chart.fill ? "#2da44e33" : undefined,
         })),
         ...limits.map(([label]) => ({ label, stroke: css("--bad"), dash: [6, 4], width: 1.5, points: { show: false }, value: (_, v) => round(v) })),
