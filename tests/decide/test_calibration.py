@@ -104,6 +104,18 @@ def test_each_window_counts_once() -> None:
     assert later[key("m", "A")].readings == 2
 
 
+def test_what_happens_to_a_profile_is_said() -> None:
+    learned: dict[str, Learned] = {}
+    said: list[str] = []
+    for i, factor in enumerate([1.0] * 12 + [4.0] * 5 + [1.0] * 40):
+        known = calibrated(learned, seen(itl=0.016 * factor), 60.0 * i)
+        learned, said = known.learned, [*said, *known.notes]
+    assert [note.partition(": ")[2].partition(" ")[0] for note in said[:2]] == ["its", "readings"]
+    assert any("is given up" in note for note in said)
+    assert all(note.startswith("m on A: ") for note in said)
+    assert len(said) < 12
+
+
 def test_profiles_become_what_was_learned() -> None:
     slow = seen(itl=0.024, offered=2.0)
     learned: dict[str, Learned] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -93,6 +94,8 @@ class Calibration:
         self.learned = dict(remembered) if steering.calibrate else {}
         self.shown: dict[str, Point] = {}
         """Readings of servers that count in this cycle."""
+        self.notes: tuple[str, ...] = ()
+        """What happened to what is known of a model, in words."""
         if steering.calibrate:
             self._learn(seen)
 
@@ -112,7 +115,8 @@ class Calibration:
             if shown and profile and pair in due and isinstance(profile.timing, IterationTiming):
                 self.shown[name] = shown
                 before = self.learned.get(pair, Learned())
-                self.learned[pair] = learn(prior_of(profile), before, shown, self.now)
+                self.learned[pair] = after = learn(prior_of(profile), before, shown, self.now)
+                self.notes += _notes(pair, before, after)
 
     def fleet_as_known(
         self, goals: Mapping[str, Goal | None], tokens: Mapping[str, tuple[Tokens, Tokens]]
@@ -175,6 +179,19 @@ class Calibration:
             if goal is not None and goal.accelerator == profile.accelerator and goal.max_rate > 0:
                 return in_tokens, out_tokens, _batch(known, goal.max_rate, *best)
         return best
+
+
+def _notes(pair: str, before: Learned, after: Learned) -> tuple[str, ...]:
+    """What one reading changed that somebody should know."""
+    if not before.points and after.points:
+        return (f"{pair}: its profile is corrected by what it shows, from now on",)
+    if after.changes > before.changes:
+        return (f"{pair}: it runs steadily unlike before; what was learned of it is given up",)
+    if distrust(after) > 1.0 >= distrust(before):
+        return (f"{pair}: readings miss what is foretold by {math.sqrt(after.miss):.0%}; margins widen",)
+    if distrust(before) > 1.0 >= distrust(after):
+        return (f"{pair}: readings are as foretold again",)
+    return ()
 
 
 def prior_of(profile: Profile) -> Belief:

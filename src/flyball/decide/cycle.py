@@ -123,7 +123,15 @@ class _Cycle:
         if self.lean:
             notes = (*notes, "cards are short: planned for the present load, without margins")
         return (
-            Decision(LAW, self.now, steps, cost, plan, self.made is not None, (*notes, *self.scrape.notes)),
+            Decision(
+                LAW,
+                self.now,
+                steps,
+                cost,
+                plan,
+                self.made is not None,
+                (*notes, *self.calibration.notes, *self.scrape.notes),
+            ),
             memory,
         )
 
