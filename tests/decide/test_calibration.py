@@ -45,6 +45,8 @@ def seen(**changes: Any) -> Seen:
         in_cov=0.5,
         out_cov=0.5,
         waiting=0.0,
+        running=26.0,
+        kv_usage=0.05,
         ttft=0.06,
         itl=0.016,
         cold_start=None,
@@ -102,6 +104,18 @@ def test_each_window_counts_once() -> None:
     later = calibrated(first, seen(), 1060.0).learned
     assert first[key("m", "A")].readings == again[key("m", "A")].readings == 1
     assert later[key("m", "A")].readings == 2
+
+
+def test_the_kv_cache_is_as_large_as_its_usage_says() -> None:
+    """26 running requests of 1000 + 200 (1 + 0.5^2) / 2 tokens, on two replicas, fill 15 %: 97,500 tokens."""
+    learned: dict[str, Learned] = {}
+    for i in range(30):
+        learned = calibrated(learned, seen(kv_usage=0.15), 60.0 * i).learned
+    profile = calibrated(learned, seen(kv_usage=0.15), 1800.0).fleet_as_known({}, {}).profiles[0]
+    assert profile.kv_tokens == pytest.approx(97_500, rel=1e-6)
+    for usage in (0.02, 0.99, None):  # too little to tell, full, not measured
+        none = calibrated({}, seen(kv_usage=usage), 0.0).learned[key("m", "A")]
+        assert none.kv_readings == 0
 
 
 def test_what_happens_to_a_profile_is_said() -> None:

@@ -48,6 +48,8 @@ ROUNDS = 2
 BATCH = 1024.0
 """Requests at once in the account of the queue; beyond a half of them it is not heeded."""
 FACTORS = (0.5, 4.0)
+KV_STEP = 0.05
+"""Weight of the newest reading of the KV cache's size, at least."""
 MEMORY = 0.1
 """Weight of the newest reading in the mean square of misses."""
 FARTHEST = 0.7
@@ -67,7 +69,7 @@ def learn(prior: Belief, learned: Learned, reading: Point, now: Seconds) -> Lear
     error, sigma = surprise(known, reading)
     far = min(abs(error), FARTHEST)
     miss = (1 - MEMORY) * learned.miss + MEMORY * far * far
-    learned = changed(learned, readings=learned.readings + 1, at=now)
+    learned = _with_kv(changed(learned, readings=learned.readings + 1, at=now), reading)
     if abs(error) > STRANGE * sigma:
         return _strange(learned, reading, error, miss, prior, now)
     return changed(learned, points=_merged(learned.points, reading, now), strange=(), miss=miss)
@@ -108,6 +110,16 @@ def told(prior: Belief, now_known: Belief) -> FloatArray:
     before, after = np.diag(prior.covariance), np.diag(now_known.covariance)
     share: FloatArray = 1.0 - np.sqrt(after / np.maximum(before, 1e-300))
     return np.clip(share, 0.0, 1.0)
+
+
+def _with_kv(learned: Learned, reading: Point) -> Learned:
+    """The KV cache is counted in few blocks at light load: heavier readings follow one another slowly."""
+    if not math.isfinite(reading.kv_tokens) or reading.kv_tokens <= 0:
+        return learned
+    count = learned.kv_readings + 1
+    step = max(1.0 / count, KV_STEP)
+    held = learned.kv_tokens + step * (reading.kv_tokens - learned.kv_tokens)
+    return changed(learned, kv_tokens=held, kv_readings=count)
 
 
 def _strange(

@@ -29,6 +29,10 @@ WINDOW: Seconds = 60.0
 SETTLED: Seconds = 150.0
 QUEUED = 0.5
 """Waiting requests per replica above which it is not a steady state."""
+KV_USED = (0.1, 0.95)
+"""Share of the KV cache in use, within which it tells how large the cache is."""
+KV_KNOWN = 10
+"""Readings after which that is believed rather than the profile."""
 STEADY = 1.3
 """Factor by which the load may change in it, either way."""
 
@@ -64,6 +68,10 @@ def reading(seen: Seen, memory: ServerMemory, now: Seconds) -> Point | None:
     if seen.offered * WINDOW < FEWEST or seen.out_tokens < 2:
         return None
     rate = seen.offered / steady.replicas
+    kv_tokens = 0.0
+    if seen.running and seen.kv_usage and KV_USED[0] <= seen.kv_usage <= KV_USED[1]:
+        context = seen.in_tokens + seen.out_tokens * (1.0 + (seen.out_cov or 0.0) ** 2) / 2.0
+        kv_tokens = seen.running / steady.replicas * context / seen.kv_usage
     return Point(
         running=max(rate * seen.out_tokens * seen.itl, 0.05),  # Little's law: less noise than a gauge
         rate=rate,
@@ -73,6 +81,7 @@ def reading(seen: Seen, memory: ServerMemory, now: Seconds) -> Point | None:
         ttft=seen.ttft or 0.0,
         in_cov=seen.in_cov or 0.0,
         out_cov=seen.out_cov or 0.0,
+        kv_tokens=kv_tokens,
     )
 
 
@@ -157,6 +166,7 @@ class Calibration:
             timing=made.timing,
             uncertainty=made.uncertainty,
             margin=min(wide * distrust(learned), MOST),
+            kv_tokens=round(learned.kv_tokens) if learned.kv_readings >= KV_KNOWN else profile.kv_tokens,
         )
 
     def _typical(

@@ -44,6 +44,8 @@ class Seen(msgspec.Struct, frozen=True):
     in_cov: float | None
     out_cov: float | None
     waiting: float
+    running: float | None
+    kv_usage: float | None
     ttft: Seconds | None
     itl: Seconds | None
     """Means."""
@@ -103,6 +105,8 @@ def see(
         _fresh(found.in_cov, steering, MOST_COV),
         _fresh(found.out_cov, steering, MOST_COV),
         waiting or 0.0,
+        running,
+        _fresh(found.kv_usage, steering, 1.0),
         _mean(latencies["ttft"]),
         _mean(latencies["itl"]),
         _fresh(found.cold_start, None, LONGEST_START),

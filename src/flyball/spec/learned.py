@@ -20,6 +20,8 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     """0: not known, or with a wait for a place."""
     in_cov: float = 0.0
     out_cov: float = 0.0
+    kv_tokens: float = 0.0
+    """That the KV cache of a replica holds, by what is in it and the share that this is; 0: not known."""
     weight: float = 1.0
     """Readings that it stands for, as far as they are not forgotten."""
     at: Seconds = 0.0
@@ -35,6 +37,9 @@ class Learned(msgspec.Struct, frozen=True):
     strange: tuple[Point, ...] = ()
     """Readings in a row that are no more believed than an outlier, all on one side."""
     readings: int = 0
+    kv_tokens: float = 0.0
+    kv_readings: int = 0
+    """Tokens that the KV cache of a replica holds, and from how many readings that is known."""
     at: Seconds | None = None
     """Of the last reading."""
     changes: int = 0
