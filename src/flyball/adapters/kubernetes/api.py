@@ -1,0 +1,159 @@
+"""The API server, in the few verbs that the loop needs, decoded into our own small structs.
+
+`lightkube` reads kubeconfigs and authenticates; its models are left aside, as every field that they require
+and a server lacks is an error, and as most of what they decode is not wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx2
+import msgspec
+from lightkube.config.client_adapter import Client, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig
+from lightkube.core.exceptions import ConfigError
+
+from flyball.adapters.kubernetes.errors import ApiError, Conflict, Gone, NoCluster, NotFound, Unreachable
+from flyball.units import Seconds
+
+PAGE = 500
+"""Objects asked for at once."""
+TIMEOUT: Seconds = 10.0
+MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+
+T = TypeVar("T")
+
+
+class _Meta(msgspec.Struct):
+    continues: str = msgspec.field(default="", name="continue")
+    version: str = msgspec.field(default="", name="resourceVersion")
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+
+
+class Api:
+    """One API server. Safe to use from several threads."""
+
+    def __init__(
+        self, kubeconfig: Path | None = None, context: str | None = None, timeout: Seconds = TIMEOUT
+    ) -> None:
+        """`kubeconfig`: None: KUBECONFIG, then the service account of the pod, then the user's. NoCluster."""
+        try:
+            found = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
+            config = found.get(context)
+            if config is None:
+                raise ConfigError(f"there is no context '{context}' in it")
+            self.namespace = config.namespace
+            self.address = config.cluster.server
+            self.requests = 0
+            """Sent so far."""
+            self._client = Client(config, ConnectionParams(timeout=httpx2.Timeout(timeout)))
+        except (ConfigError, OSError, ValueError, KeyError) as error:
+            where = str(kubeconfig or os.environ.get("KUBECONFIG") or "the user's kubeconfig")
+            raise NoCluster(where, str(error)) from error
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def get(self, path: str, kind: type[T]) -> T:
+        """One object. NotFound, ApiError."""
+        return self._decode(path, self._send("GET", path), kind)
+
+    def items(
+        self, path: str, kind: type[T], *, selector: str = "", fields: str = "", cached: bool = False
+    ) -> list[T]:
+        """All objects of a collection. `cached`: as the server's cache has them, which is cheaper."""
+        listing = msgspec.defstruct("List", [("metadata", _Meta, _Meta()), ("items", list[kind], [])])  # type: ignore[valid-type]
+        decoder = msgspec.json.Decoder(listing)
+        params: dict[str, str] = {"labelSelector": selector, "fieldSelector": fields}
+        # The cache answers whole lists only.
+        params |= {"resourceVersion": "0"} if cached else {"limit": str(PAGE)}
+        found: list[T] = []
+        while True:
+            page: Any = self._decode(path, self._send("GET", path, params=params), decoder)
+            found += page.items
+            if not page.metadata.continues:
+                return found
+            params["continue"] = page.metadata.continues
+
+    def patch(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
+        """Merge into an object; with metadata.resourceVersion in it only if nobody wrote since. Conflict."""
+        content = msgspec.json.encode(body)
+        return self._decode(path, self._send("PATCH", path, content, MERGE, params), kind)
+
+    def apply(
+        self, path: str, body: Mapping[str, object], kind: type[T], manager: str, force: bool = True
+    ) -> T:
+        """Server-side apply."""
+        params = {"fieldManager": manager, "force": "true" if force else "false"}
+        return self._decode(path, self._send("PATCH", path, msgspec.json.encode(body), APPLY, params), kind)
+
+    def put(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
+        """Replace an object. Conflict."""
+        content = msgspec.json.encode(body)
+        return self._decode(path, self._send("PUT", path, content, params=params), kind)
+
+    def post(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
+        """Make an object. Conflict where it exists."""
+        content = msgspec.json.encode(body)
+        return self._decode(path, self._send("POST", path, content, params=params), kind)
+
+    def delete(self, path: str) -> None:
+        """Delete an object, or nothing where it is not there."""
+        try:
+            self._send("DELETE", path)
+        except NotFound:
+            return
+
+    def serves(self, group: str, version: str, plural: str) -> bool:
+        """Whether the cluster has a kind."""
+        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        try:
+            found = cast(dict[str, Any], self.get(root, dict))
+        except NotFound:
+            return False
+        return any(one.get("name") == plural for one in found.get("resources", ()))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        kind: str = "application/json",
+        params: Mapping[str, str] | None = None,
+    ) -> bytes:
+        self.requests += 1
+        try:
+            answer = self._client.request(
+                method,
+                path,
+                params={k: v for k, v in (params or {}).items() if v},
+                content=content,
+                headers={"Content-Type": kind} if content is not None else {},
+            )
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unreachable(self.address, method, path, str(error) or type(error).__name__) from error
+        if answer.is_success:
+            return answer.content
+        try:
+            said = msgspec.json.decode(answer.content, type=_Status)
+        except msgspec.MsgspecError:
+            said = _Status(answer.text[:200])
+        error_type = {404: NotFound, 409: Conflict, 410: Gone}.get(answer.status_code, ApiError)
+        raise error_type(method, path, answer.status_code, said.reason, said.message)
+
+    def _decode(self, path: str, content: bytes, kind: type[T] | msgspec.json.Decoder[T]) -> T:
+        try:
+            if isinstance(kind, msgspec.json.Decoder):
+                return kind.decode(content)
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ApiError("GET", path, 200, "Unreadable", str(error)) from error

@@ -1,0 +1,90 @@
+"""What of a cluster is governed: workloads as variants of servers, at one instant."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from flyball.spec.fleet import Fleet
+from flyball.units import Seconds
+
+Mode = Literal["recommend", "act", "keda", "gauge", "freeze"]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind with a /scale subresource."""
+
+    group: str
+    version: str
+    plural: str
+    name: str
+
+    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
+        """Of the collection, an object or its subresource."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = (root, f"namespaces/{namespace}" if namespace else "", self.plural, name, sub)
+        return "/".join(part for part in parts if part)
+
+
+DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = Kind("apps", "v1", "statefulsets", "StatefulSet")
+
+
+class PodState(msgspec.Struct, frozen=True):
+    """A pod of a variant."""
+
+    name: str
+    state: Literal["ready", "pending", "draining"]
+    uid: str = ""
+    node: str = ""
+    waited: Seconds = 0.0
+    """How long a pending one has been waiting."""
+    reason: str = ""
+    """Why it is pending: Unschedulable, ..."""
+    deletion_cost: int | None = None
+
+
+class Governed(msgspec.Struct, frozen=True):
+    """One workload: the variant of a server on one accelerator."""
+
+    server: str
+    accelerator: str
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    mode: Mode
+    replicas: int
+    """Asked for."""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    max_batch_size: int = 0
+    pods: tuple[PodState, ...] = ()
+    pinned: bool = True
+    """Whether its template asks for this accelerator; else a label is all there is (Inferno's way)."""
+    owner: str = ""
+    """Who else writes its replicas, in words: an HPA, KEDA, a GitOps tool; "": nobody."""
+    warnings: tuple[str, ...] = ()
+    """What is unwise about it, in sentences: no preStop, a short grace."""
+    least: int = 0
+    most: int | None = None
+    """From its annotations: `flyball.dev/min` and `max`."""
+
+    @property
+    def path(self) -> str:
+        """Of the object."""
+        return self.kind.path(self.namespace, self.name)
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """All that the cluster itself says at one instant; metrics are another matter."""
+
+    fleet: Fleet
+    governed: tuple[Governed, ...]
+    """In order of namespace and name."""
+    capacity: dict[str, int]
+    """Cards by type that are there, usable and not taken by anyone else."""
+    notes: tuple[str, ...] = ()
+    """What is wrong with which object, and how to mend it."""
