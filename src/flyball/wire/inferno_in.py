@@ -105,7 +105,7 @@ def fleet_of(system: System, sections: Sections = NOWHERE) -> Fleet:
             for i, c in enumerate(system.service_classes.values())
         ),
         servers=tuple(
-            _server(s, generation, section("servers"), i) for i, s in enumerate(system.servers.values())
+            server_of(s, generation, section("servers"), i) for i, s in enumerate(system.servers.values())
         ),
         capacity=dict(system.capacity),
         settings=settings_of(system.optimizer),
@@ -206,7 +206,8 @@ def _model_targets(shape: TargetShape, generation: Generation, section: Section,
     return ModelTargets(model=shape.model, targets=limiting, throughput=shape.throughput)
 
 
-def _server(shape: ServerShape, generation: Generation, section: Section, index: int) -> Server:
+def server_of(shape: ServerShape, generation: Generation, section: Section, index: int) -> Server:
+    """A server, from row `index` of a section. Or WireError."""
     current = shape.current_alloc
     return Server(
         name=shape.name,

@@ -193,6 +193,11 @@ def _model_targets(targets: ModelTargets) -> TargetShape:
     )
 
 
+def server_document(server: Server, generation: Generation) -> Document:
+    """A server by itself, as in a list of them."""
+    return document_of(_server(server, generation), generation)
+
+
 def _server(server: Server, generation: Generation) -> ServerShape:
     return ServerShape(
         name=server.name,
