@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-Offered = Literal["optimizer", "stateful", "flyball", "queue", "tuner", "health"]
-"""By any optimizer, by a stateful one, by Flyball's, by the queue analysis, by the model tuner, by every
-service of Flyball.
+Offered = Literal["optimizer", "stateful", "flyball", "queue", "tuner", "loop", "health"]
+"""By any optimizer, by a stateful one, by Flyball's, by the queue analysis, by the model tuner, by the parts
+of the control loop, by every service of Flyball.
 """
 
 
@@ -105,6 +105,9 @@ TUNER = {
     "warmup": Operation("warmup", "whether any pair is still to be learned", "tuner"),
     "calibration-status": Operation("calibration-status", "how far each pair is", "tuner"),
 }
+COLLECTOR = {"collect": Operation("collect", "what runs, under which load", "loop")}
+ACTUATOR = {"update": Operation("update", "carry allocations out", "loop", body="allocations", repeats=False)}
+CONTROLLER = {"invoke": Operation("invoke", "run a cycle now", "loop", repeats=False)}
 HEALTH = {
     "healthz": Operation("healthz", "whether the service lives", "health"),
     "readyz": Operation("readyz", "whether it can serve", "health"),

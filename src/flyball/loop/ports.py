@@ -35,6 +35,14 @@ class Sensor(Protocol):
         ...
 
 
+class Advisor(Protocol):
+    """An optimizer elsewhere, which a law may follow."""
+
+    def advise(self, fleet: Fleet, seen: Scrape) -> Sequence[Order]:
+        """What it would have each server get; a server that is absent: nothing. Any exception: no answer."""
+        ...
+
+
 class Actuator(Protocol):
     """What carries orders out."""
 

@@ -24,15 +24,26 @@ def replayed(law: Law[Any], before: bytes, cycles: Iterable[Cycle]) -> Decision 
 
     A cycle in which the law failed is passed over, as it was then: its memory stayed what it was.
     """
+    return _again(law, before, cycles)[0]
+
+
+def remembered(law: Law[Any], before: bytes, cycles: Iterable[Cycle]) -> Any:
+    """What the law remembers after consecutive cycles; `before` as in `replayed`."""
+    return _again(law, before, cycles)[1]
+
+
+def _again(law: Law[Any], before: bytes, cycles: Iterable[Cycle]) -> tuple[Decision | None, Any]:
     memory = msgspec.msgpack.decode(before, type=memory_type(law))
     decision: Decision | None = None
     for cycle in cycles:
         decision = None
         if cycle.decision is not None:
             decision, memory = law(cycle.snapshot, memory)
-    return decision
+    return decision, memory
 
 
-def same(a: Decision | None, b: Decision | None) -> bool:
-    """Whether two decisions are the same to the bit."""
-    return msgspec.msgpack.encode(a) == msgspec.msgpack.encode(b)
+def same(made: Decision | None, recorded: Decision | None) -> bool:
+    """Whether two decisions are the same to the bit; what is known, where that was recorded."""
+    if made is not None and recorded is not None and not recorded.known:
+        made = msgspec.structs.replace(made, known=())
+    return msgspec.msgpack.encode(made) == msgspec.msgpack.encode(recorded)

@@ -16,9 +16,9 @@ import msgspec
 
 from flyball.laws.law import Law
 from flyball.loop.parts import Part, PartError
-from flyball.loop.ports import Actuator, Clock, FleetSource, Sensor
+from flyball.loop.ports import Actuator, Advisor, Clock, FleetSource, Sensor
 from flyball.loop.record import Cycle, Recorder
-from flyball.spec.decision import Decision
+from flyball.spec.decision import Decision, Order
 from flyball.spec.fleet import Fleet
 from flyball.spec.snapshot import Scrape, Snapshot
 from flyball.units import Seconds
@@ -38,6 +38,7 @@ class Runner:
         clock: Clock,
         recorder: Recorder | None = None,
         *,
+        advisor: Advisor | None = None,
         limit: Seconds | None = LIMIT,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -45,12 +46,13 @@ class Runner:
         self.law = law
         self.memory: Any = None
         self._source, self._sensor, self._actuator, self._clock = source, sensor, actuator, clock
-        self._recorder, self._wall = recorder, wall
+        self._recorder, self._advisor, self._wall = recorder, advisor, wall
         self._fleet: Fleet | None = None
         self._time: Seconds = 0.0
         self._gap = False
         self._parts = {
-            name: Part[Any](name, limit) for name in ("fleet", "sensor", "clock", "actuator", "ledger")
+            name: Part[Any](name, limit)
+            for name in ("fleet", "sensor", "clock", "advisor", "actuator", "ledger")
         }
         self._wake = threading.Event()
         self._turn = threading.Lock()
@@ -73,7 +75,7 @@ class Runner:
             self._time = self._part("clock", self._clock.now, self._time, errors)
             seen = Scrape(self._time, notes=tuple(errors))
         self._time = seen.time
-        snapshot = Snapshot(self._fleet, seen)
+        snapshot = Snapshot(self._fleet, seen, self._advised(self._fleet, seen, errors))
         before, decision, refused = self.memory, None, ()
         began = time.perf_counter()
         try:
@@ -102,6 +104,15 @@ class Runner:
             made = msgspec.structs.replace(made, errors=tuple(errors))
         self.last = number, made
         return made
+
+    def _advised(self, fleet: Fleet, seen: Scrape, errors: list[str]) -> tuple[Order, ...] | None:
+        if self._advisor is None:
+            return None
+        advisor = self._advisor
+        said: tuple[Order, ...] | None = self._part(
+            "advisor", lambda: tuple(advisor.advise(fleet, seen)), None, errors
+        )
+        return said
 
     def _act(self, decision: Decision) -> tuple[str, ...]:
         return tuple(self._actuator.act([order for step in decision.steps for order in step.orders]))

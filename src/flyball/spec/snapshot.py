@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
 from flyball.units import Seconds
 
@@ -83,3 +84,5 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     fleet: Fleet
     seen: Scrape
+    advice: tuple[Order, ...] | None = None
+    """What an optimizer elsewhere said; None: none was asked, or it gave no answer."""
