@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.request
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from flyball.commands.live import listening
+from flyball.adapters.ledger import Ledger
+from flyball.commands.live import listening, resumed
+from flyball.decide.cycle import decide
+from flyball.decide.law import Flyball
+from flyball.decide.memory import models_of
+from flyball.laws.hpa import Hpa
+from flyball.laws.law import Law
+from flyball.loop.runner import Runner
+from flyball.spec.fleet import Fleet
+from flyball.spec.snapshot import Snapshot
+from tests.decide.worlds import fleet_of, server_of, world_of
 
 LONG = 60.0
 
@@ -58,6 +71,65 @@ def test_it_ends_cleanly_while_somebody_listens(tmp_path: Path, how: signal.Sign
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
     assert ledger.is_file()
+
+
+FLEET = fleet_of([server_of("chat"), server_of("batch", "Bronze")], {"A": 12, "B": 6})
+
+
+def ran(path: Path, law: Law, fleet: Fleet = FLEET, cycles: int = 65) -> Runner:  # type: ignore[type-arg]
+    """A loop that has run with a ledger, and was killed: its last memory is not kept."""
+    world = world_of(fleet, lambda _, __: 6.0, noise=0.05)
+    ledger = Ledger(path, "0")
+    runner = Runner(law, world, world, world, world, ledger, limit=None)
+    for _ in range(cycles):
+        runner.cycle()
+        world.step(15.0)
+    ledger.close()
+    return runner
+
+
+def test_it_goes_on_with_what_was_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ledger.sqlite"
+    before = ran(path, Flyball()).memory
+    with closing(Ledger(path, "0")) as ledger:
+        assert ledger.start_of(65)[0] == 61
+        memory = resumed(ledger, FLEET, 0.0)
+    assert memory is not None
+    assert memory.learned == models_of(before, 64 * 15.0, 0.0).learned
+    assert any(one.readings > 5 for one in memory.learned.values())
+    readings = sum(one.readings for one in memory.learned.values())
+    assert f"goes on with {readings} readings of {len(memory.learned)} models" in capsys.readouterr().err
+    world = world_of(FLEET, lambda _, __: 6.0)
+    decision, _ = decide(Snapshot(FLEET, world.observe()), memory)
+    assert sum(one.readings for one in decision.known) == readings
+    assert all(one.at is not None and one.at <= 0.0 for one in decision.known)
+
+
+def test_what_others_have_shown_is_not_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Ledger(tmp_path / "empty.sqlite", "0")) as ledger:
+        assert resumed(ledger, FLEET, 0.0) is None
+    ran(tmp_path / "rival.sqlite", Hpa(8.0), cycles=3)
+    with closing(Ledger(tmp_path / "rival.sqlite", "0")) as ledger:
+        assert resumed(ledger, FLEET, 0.0) is None
+    assert capsys.readouterr().err == ""
+    ran(tmp_path / "ours.sqlite", Flyball(), cycles=3)
+    with closing(Ledger(tmp_path / "ours.sqlite", "0")) as ledger:
+        assert resumed(ledger, FLEET, 0.0) is None  # too soon to have learned
+        assert resumed(ledger, fleet_of([server_of("other")], {"A": 9}), 0.0) is None
+    assert "of other servers" in capsys.readouterr().err
+
+
+def test_a_memory_that_cannot_be_read_is_no_reason_to_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ran(path, Flyball(), cycles=3)
+    with sqlite3.connect(path) as db:
+        other = zlib.compress(msgspec.msgpack.encode({"learned": "by another version"}))
+        db.execute("UPDATE cycles SET memory = ?", (other,))
+    with closing(Ledger(path, "0")) as ledger:
+        assert resumed(ledger, FLEET, 0.0) is None
+    assert "learned anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,6 +61,40 @@ def test_one_server_or_all_are_told(path: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "Gold/chat" in shown
     assert "Bronze/batch" in shown
+
+
+def test_what_profiles_rest_on_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(path, Flyball())
+    assert replay(25, "--ledger", path, "--server", "chat") == 0
+    shown = capsys.readouterr().out
+    assert "Gold/chat: stays at 2 x A" in shown
+    assert "on A, profile: as given, corrected by 2 readings at 1 load; itl at 64 requests " in shown
+    assert "the same to the bit" in shown
+
+
+def test_a_ledger_from_before_there_was_an_account_is_replayed(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its decisions and its memory have no such field."""
+    recorded(path, Flyball(), 60)
+    with sqlite3.connect(path) as db:
+        for number, rest, memory in db.execute("SELECT id, rest, memory FROM cycles").fetchall():
+            decision, *others = msgspec.msgpack.decode(zlib.decompress(rest))
+            assert "known" in decision
+            del decision["known"]
+            was = msgspec.msgpack.decode(zlib.decompress(memory)) if memory else None
+            for name in ("known",) if was else ():
+                del was[name]
+            db.execute(
+                "UPDATE cycles SET rest = ?, memory = ? WHERE id = ?",
+                (
+                    zlib.compress(msgspec.msgpack.encode((decision, *others))),
+                    zlib.compress(msgspec.msgpack.encode(was)) if memory else None,
+                    number,
+                ),
+            )
+    assert replay(60, "--ledger", path) == 0
+    assert "the same to the bit" in capsys.readouterr().out
 
 
 def test_a_rival_is_replayed_with_its_parameters(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,19 +59,22 @@ DOUBT = 0.12
 WIDEST = 1.3
 
 
-def learn(prior: Belief, learned: Learned, reading: Point, now: Seconds) -> Learned:
-    """What is remembered after one more reading. ValueError: it is nothing that can be."""
+def learn(known: Belief, learned: Learned, reading: Point, now: Seconds) -> Learned:
+    """What is remembered after one more reading; `known` is the `belief` before it.
+
+    ValueError: it is nothing that can be.
+    """
     figures = (reading.running, reading.out_tokens, reading.itl)
     if not all(math.isfinite(f) and f > 0 for f in figures) or not math.isfinite(reading.in_tokens):
         raise ValueError(f"a reading of {reading.itl} s at {reading.running} requests is none")
-    known = belief(prior, learned, now)
-    reading = changed(reading, weight=1.0, at=now, ttft=_unqueued(known, reading))
-    error, sigma = surprise(known, reading)
+    between, first = _columns(known, [reading])
+    reading = changed(reading, weight=1.0, at=now, ttft=_unqueued(known, first, reading.ttft))
+    error, sigma = _surprise(known, between, reading.itl)
     far = min(abs(error), FARTHEST)
     miss = (1 - MEMORY) * learned.miss + MEMORY * far * far
     learned = _with_kv(changed(learned, readings=learned.readings + 1, at=now), reading)
     if abs(error) > STRANGE * sigma:
-        return _strange(learned, reading, error, miss, prior, now)
+        return _strange(learned, reading, error, miss, known, now)
     return changed(learned, points=_merged(learned.points, reading, now), strange=(), miss=miss)
 
 
@@ -88,28 +91,24 @@ def belief(prior: Belief, learned: Learned, now: Seconds) -> Belief:
 
 def surprise(known: Belief, reading: Point) -> tuple[float, float]:
     """(logarithm of a reading over what is foretold, standard deviation that was to be expected)."""
-    columns, _ = _columns(known, [reading])
+    return _surprise(known, _columns(known, [reading])[0], reading.itl)
+
+
+def _surprise(known: Belief, columns: FloatArray, itl: Seconds) -> tuple[float, float]:
     foretold = predicted(known, columns)
-    return math.log(reading.itl / float(foretold.time[0])), math.hypot(float(foretold.sigma[0]), NOISE)
+    return math.log(itl / float(foretold.time[0])), math.hypot(float(foretold.sigma[0]), NOISE)
 
 
-def _unqueued(known: Belief, reading: Point) -> Seconds:
+def _unqueued(known: Belief, columns: FloatArray, ttft: Seconds) -> Seconds:
     """The time to the first token, or 0 where it must hold a wait for a place in the batch."""
-    first = float(_columns(known, [reading])[1][0] @ known.values)
+    first = float(columns[0] @ known.values)
     outside = math.exp(known.gamma + GATE * known.gamma_sigma) if math.isfinite(known.gamma) else 0.0
-    return reading.ttft if reading.ttft <= first * math.exp(GATE * FIRST_NOISE) + outside else 0.0
+    return ttft if ttft <= first * math.exp(GATE * FIRST_NOISE) + outside else 0.0
 
 
 def distrust(learned: Learned) -> float:
     """The factor by which margins widen, as readings miss what is foretold: 1 to WIDEST."""
     return min(max(math.exp(math.sqrt(learned.miss) - DOUBT), 1.0), WIDEST)
-
-
-def told(prior: Belief, now_known: Belief) -> FloatArray:
-    """(K,) share of each parameter's uncertainty that observations took away: 0 nothing, near 1 all."""
-    before, after = np.diag(prior.covariance), np.diag(now_known.covariance)
-    share: FloatArray = 1.0 - np.sqrt(after / np.maximum(before, 1e-300))
-    return np.clip(share, 0.0, 1.0)
 
 
 def _with_kv(learned: Learned, reading: Point) -> Learned:
@@ -123,19 +122,26 @@ def _with_kv(learned: Learned, reading: Point) -> Learned:
 
 
 def _strange(
-    learned: Learned, reading: Point, error: float, miss: float, prior: Belief, now: Seconds
+    learned: Learned, reading: Point, error: float, miss: float, known: Belief, now: Seconds
 ) -> Learned:
     """Set a reading aside, or after several begin anew with them."""
     row = learned.strange
-    if row and (surprise(belief(prior, learned, now), row[-1])[0] > 0) != (error > 0):
+    if row and (surprise(known, row[-1])[0] > 0) != (error > 0):
         row = ()
     row = (*row, reading)
     if len(row) < IN_A_ROW:
-        return changed(learned, strange=row, miss=miss)
+        return changed(learned, strange=row, miss=miss, outliers=learned.outliers + 1)
     points: tuple[Point, ...] = ()
     for one in row:
         points = _merged(points, one, now)
-    return changed(learned, points=points, strange=(), miss=miss, changes=learned.changes + 1)
+    return changed(
+        learned,
+        points=points,
+        strange=(),
+        miss=miss,
+        outliers=learned.outliers - (IN_A_ROW - 1),  # they are what counts now
+        changes=learned.changes + 1,
+    )
 
 
 def _merged(points: tuple[Point, ...], reading: Point, now: Seconds) -> tuple[Point, ...]:

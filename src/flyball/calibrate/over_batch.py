@@ -43,7 +43,7 @@ def largest_batch(kv_tokens: int, in_tokens: Tokens, out_tokens: Tokens, most: i
     """Requests of so many tokens, at most `most`, whose KV cache fits when whole; 0 KV tokens: no limit."""
     if not kv_tokens:
         return most
-    return min(most, int(kv_tokens / max(in_tokens + out_tokens, 1.0)))
+    return min(most, int(kv_tokens // max(in_tokens + out_tokens, 1.0)))
 
 
 def surely_faster(a: Belief, b: Belief, batch: float, in_tokens: Tokens, out_tokens: Tokens) -> float:

@@ -18,6 +18,7 @@ from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
     from flyball.adapters.ledger import Ledger
+    from flyball.decide.memory import Memory
     from flyball.server.page.live import Live
     from flyball.server.page.stage import SimulatedStage
     from flyball.spec.fleet import Fleet
@@ -41,6 +42,8 @@ class Request(msgspec.Struct, frozen=True):
     port: int = 8090
     ledger: Path | None = None
     first: float = FIRST
+    anew: bool = False
+    """Learn from nothing, whatever the ledger holds."""
 
 
 def run(request: Request) -> int:
@@ -53,6 +56,8 @@ def run(request: Request) -> int:
         scenario = begun(scenario_of(request.scenario))
         with ledger_file(request.ledger) as path, closing(Ledger(path, version_of("flyball"))) as ledger:
             live, stage = live_of(scenario, request.seed, request.speed, ledger)
+            if not request.anew:
+                live.runner.memory = resumed(ledger, scenario.believed, stage.world.now())
             with waiting(f"{scenario.name}: the first {request.first / 60:.0f} minutes"):
                 begin(live, stage, request.first)
             _serve(live, stage, request, path)
@@ -133,6 +138,45 @@ def live_of(
     runner = Runner(law, Configured(scenario.believed), plant, plant, plant, ledger, limit=None)
     stage = SimulatedStage(plant, scenery, law.period or 15.0, speed)
     return Live(runner, Board(), stage, scenario.name), stage
+
+
+def resumed(ledger: Ledger, fleet: Fleet, now: float) -> Memory | None:
+    """What the last run in a ledger had learned of the models of the same servers; None: nothing.
+
+    The world begins anew, and with it all else that was remembered of it.
+    """
+    from flyball.adapters.ledger import LedgerError
+    from flyball.commands.replay import law_of
+    from flyball.decide.cycle import LAW
+    from flyball.decide.memory import Memory, models_of
+    from flyball.loop.replay import remembered
+
+    try:
+        newest = ledger.newest(1)
+        if not newest or newest[0][1].law != LAW:
+            return None
+        number, last = newest[0]
+        if _models(last.snapshot.fleet) != _models(fleet):
+            say("the ledger is of other servers: nothing that was learned of them is taken over")
+            return None
+        first, before, _ = ledger.start_of(number)
+        cycles = (ledger.cycle(n) for n in ledger.numbers(first, number))
+        memory = remembered(law_of(last.law, last.settings), before, cycles)
+    except (LedgerError, msgspec.MsgspecError) as error:
+        say(f"what the ledger holds cannot be gone on with ({error}): models are learned anew")
+        return None
+    if not isinstance(memory, Memory) or not memory.learned:
+        return None
+    readings = sum(one.readings for one in memory.learned.values())
+    say(
+        f"it goes on with {readings:,} readings of {len(memory.learned)} models on accelerators; "
+        "--anew begins without"
+    )
+    return models_of(memory, last.snapshot.seen.time, now)
+
+
+def _models(fleet: Fleet) -> set[tuple[str, str]]:
+    return {(s.name, s.model) for s in fleet.servers}
 
 
 class Configured:

@@ -64,6 +64,7 @@ def law_of(name: str, settings: bytes) -> Any:
 def _show(number: int, cycle: Any, server: str | None, everything: bool) -> None:
     from datetime import UTC, datetime
 
+    from flyball.report.known import of_step
     from flyball.report.moves import sentence, summary
 
     when = datetime.fromtimestamp(cycle.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -78,6 +79,8 @@ def _show(number: int, cycle: Any, server: str | None, everything: bool) -> None
     for step in cycle.decision.steps:
         if server == step.server or (server is None and (everything or step.changed)):
             print(f"  {sentence(step, classes.get(step.server, ''))}")
+            for line in of_step(cycle.decision, step, cycle.snapshot.fleet):
+                print(f"    {line}")
 
 
 def _differences(was: Any, now: Any) -> list[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from flyball.calibrate.belief import Belief
 from flyball.calibrate.learn import belief, distrust, learn
 from flyball.calibrate.margin import MOST, margin
+from flyball.calibrate.over_batch import itl_over, largest_batch
 from flyball.calibrate.prior import belief_of, profile_of
 from flyball.decide.memory import Goal, ServerMemory, Settled
-from flyball.decide.seen import Seen
+from flyball.decide.seen import WINDOW, Seen
 from flyball.spec.fleet import Fleet
+from flyball.spec.known import Known
 from flyball.spec.learned import Learned, Point
 from flyball.spec.profile import IterationTiming, Profile, Uncertainty
 from flyball.spec.steering import Steering
@@ -25,7 +27,6 @@ GAMMA: Seconds = 5e-3
 """Where a profile has none, so that one can be learned."""
 FEWEST = 20.0
 """Requests in a window from which on its means say something."""
-WINDOW: Seconds = 60.0
 SETTLED: Seconds = 150.0
 QUEUED = 0.5
 """Waiting requests per replica above which it is not a steady state."""
@@ -103,6 +104,9 @@ class Calibration:
         self.learned = dict(remembered) if steering.calibrate else {}
         self.shown: dict[str, Point] = {}
         """Readings of servers that count in this cycle."""
+        self._priors: dict[str, Belief] = {}
+        self._beliefs: dict[str, Belief] = {}
+        """As of what is learned by now; a fit takes some milliseconds."""
         self.notes: tuple[str, ...] = ()
         """What happened to what is known of a model, in words."""
         if steering.calibrate:
@@ -124,8 +128,22 @@ class Calibration:
             if shown and profile and pair in due and isinstance(profile.timing, IterationTiming):
                 self.shown[name] = shown
                 before = self.learned.get(pair, Learned())
-                self.learned[pair] = after = learn(prior_of(profile), before, shown, self.now)
+                self.learned[pair] = after = learn(self.belief(pair), before, shown, self.now)
+                self._beliefs.pop(pair)
                 self.notes += _notes(pair, before, after)
+
+    def prior(self, pair: str) -> Belief:
+        """What the pair's profile says."""
+        if pair not in self._priors:
+            self._priors[pair] = prior_of(self.profiles[pair])
+        return self._priors[pair]
+
+    def belief(self, pair: str) -> Belief:
+        """What is known of a pair by now."""
+        if pair not in self._beliefs:
+            learned = self.learned.get(pair, Learned())
+            self._beliefs[pair] = belief(self.prior(pair), learned, self.now)
+        return self._beliefs[pair]
 
     def fleet_as_known(
         self, goals: Mapping[str, Goal | None], tokens: Mapping[str, tuple[Tokens, Tokens]]
@@ -145,8 +163,55 @@ class Calibration:
         profile, learned = self.profiles.get(pair), self.learned.get(pair)
         if profile is None or learned is None or not learned.points:
             return profile
-        known = belief(prior_of(profile), learned, self.now)
-        return replace(profile, timing=profile_of(known, profile.model, profile.accelerator).timing)
+        return replace(
+            profile, timing=profile_of(self.belief(pair), profile.model, profile.accelerator).timing
+        )
+
+    def account(
+        self,
+        planned: Fleet,
+        goals: Mapping[str, Goal | None],
+        tokens: Mapping[str, tuple[Tokens, Tokens]],
+        used: Collection[str],
+    ) -> tuple[Known, ...]:
+        """What is known of the pairs in use and those that were read, with the margins of that plan."""
+        if not self.steering.calibrate:
+            return ()
+        margins = {key(p.model, p.accelerator): p.margin for p in planned.profiles}
+        return tuple(
+            self._account(pair, self._typical(profile, goals, tokens, self.belief(pair)), margins[pair])
+            for pair, profile in sorted(self.profiles.items())
+            if isinstance(profile.timing, IterationTiming) and (pair in used or pair in self.learned)
+        )
+
+    def _account(self, pair: str, typical: tuple[Tokens, Tokens, float], margin: float) -> Known:
+        profile, learned = self.profiles[pair], self.learned.get(pair, Learned())
+        in_tokens, out_tokens, running = typical
+        running = max(running, 1.0)
+        before, now = (
+            itl_over(known, (running,), in_tokens, out_tokens)
+            for known in (self.prior(pair), self.belief(pair))
+        )
+        return Known(
+            model=profile.model,
+            accelerator=profile.accelerator,
+            running=float(running),
+            in_tokens=float(in_tokens),
+            out_tokens=float(out_tokens),
+            profile_itl=float(before.itl[0]),
+            itl=float(now.itl[0]),
+            sigma=float(now.sigma[0]),
+            readings=learned.readings,
+            points=len(learned.points),
+            at=learned.at,
+            margin=float(margin),
+            miss=math.sqrt(learned.miss),
+            distrust=distrust(learned),
+            kv_tokens=_kv_tokens(learned),
+            outliers=learned.outliers,
+            strange=len(learned.strange),
+            changes=learned.changes,
+        )
 
     def _profile(
         self,
@@ -157,7 +222,7 @@ class Calibration:
         learned = self.learned.get(key(profile.model, profile.accelerator))
         if learned is None or not learned.points or not isinstance(profile.timing, IterationTiming):
             return profile
-        known = belief(prior_of(profile), learned, self.now)
+        known = self.belief(key(profile.model, profile.accelerator))
         made = profile_of(known, profile.model, profile.accelerator)
         typical = self._typical(profile, goals, tokens, known)
         wide = margin(known, *typical, self.steering.confidence, residual=False)
@@ -166,7 +231,7 @@ class Calibration:
             timing=made.timing,
             uncertainty=made.uncertainty,
             margin=min(wide * distrust(learned), MOST),
-            kv_tokens=round(learned.kv_tokens) if learned.kv_readings >= KV_KNOWN else profile.kv_tokens,
+            kv_tokens=_kv_tokens(learned) or profile.kv_tokens,
         )
 
     def _typical(
@@ -182,13 +247,16 @@ class Calibration:
         for server in servers:
             in_tokens, out_tokens = tokens[server.name]
             goal = goals.get(server.name)
-            limit = float(profile.max_batch_size)
-            if profile.kv_tokens:
-                limit = min(limit, max(profile.kv_tokens // max(in_tokens + out_tokens, 1.0), 1.0))
-            best = (in_tokens, out_tokens, limit)
+            limit = largest_batch(profile.kv_tokens, in_tokens, out_tokens, profile.max_batch_size)
+            best = (in_tokens, out_tokens, float(max(limit, 1)))
             if goal is not None and goal.accelerator == profile.accelerator and goal.max_rate > 0:
                 return in_tokens, out_tokens, _batch(known, goal.max_rate, *best)
         return best
+
+
+def _kv_tokens(learned: Learned) -> int:
+    """Tokens that the KV cache holds; 0: too little is known."""
+    return round(learned.kv_tokens) if learned.kv_readings >= KV_KNOWN else 0
 
 
 def _notes(pair: str, before: Learned, after: Learned) -> tuple[str, ...]:

@@ -32,11 +32,12 @@ from flyball.decide.seen import Seen, counted, see
 from flyball.guards.cards import Growth, grant, within_radius
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
+from flyball.spec.known import Known
 from flyball.spec.server import Server
 from flyball.spec.service_class import promise_of
 from flyball.spec.snapshot import Observation, Snapshot
 from flyball.spec.steering import Steering
-from flyball.units import Seconds
+from flyball.units import Seconds, Tokens
 
 LAW = "flyball"
 ENDLESS = 1_000_000
@@ -104,6 +105,7 @@ class _Cycle:
         plan = self.made.plan if self.made else self.memory.plan
         self.told = {s.server: s for s in plan.servers} if plan else {}
         steps = tuple(self._step(p) for _, p in sorted(proposals.items()))
+        known = self._account(self.made) if self.made else self.memory.known
         memory = Memory(
             servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
             plan=plan,
@@ -111,6 +113,7 @@ class _Cycle:
             lean=self.lean,
             doubted=self.doubted,
             learned=self.calibration.learned,
+            known=known,
             data=data,
         )
         cost = math.fsum(
@@ -131,6 +134,7 @@ class _Cycle:
                 plan,
                 self.made is not None,
                 (*notes, *self.calibration.notes, *self.scrape.notes),
+                known,
             ),
             memory,
         )
@@ -267,9 +271,17 @@ class _Cycle:
     @cached_property
     def known(self) -> Fleet:
         """The fleet with profiles as learned."""
+        return self.calibration.fleet_as_known(*self._typical())
+
+    def _account(self, made: Planned) -> tuple[Known, ...]:
+        """What the plan's profiles rest on."""
+        used = {key(seen.server.model, seen.main) for seen in self.seen.values()}
+        return self.calibration.account(made.fleet, *self._typical(), used)
+
+    def _typical(self) -> tuple[dict[str, Goal | None], dict[str, tuple[Tokens, Tokens]]]:
+        """Goals and lengths of servers, which lead to typical batches."""
         goals = {name: self.remembered[name].goal for name in self.seen}
-        tokens = {name: (aim.in_tokens, aim.out_tokens) for name, aim in self.full.items()}
-        return self.calibration.fleet_as_known(goals, tokens)
+        return goals, {name: (aim.in_tokens, aim.out_tokens) for name, aim in self.full.items()}
 
     def _outgrown(self, name: str) -> bool:
         """Whether its goal does not do for what is to be provided now."""

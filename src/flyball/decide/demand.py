@@ -8,14 +8,13 @@ import math
 from msgspec.structs import replace
 
 from flyball.decide.memory import ServerMemory
-from flyball.decide.seen import Seen
+from flyball.decide.seen import WINDOW, Seen
 from flyball.forecast.history import ForecastSettings, History
 from flyball.forecast.observe import observe, tokens
 from flyball.forecast.predict import forecast
 from flyball.spec.steering import Steering
 from flyball.units import RequestsPerSecond, Seconds, Tokens
 
-WINDOW = 60.0
 FORECAST = ForecastSettings(window=WINDOW, reading=WINDOW)
 """Sensors give means over a window already."""
 JUST_OVER = 1.02

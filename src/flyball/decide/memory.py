@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from flyball.forecast.history import History
+from flyball.spec.known import Known
 from flyball.spec.learned import Learned
 from flyball.spec.plan import Plan
 from flyball.units import RequestsPerSecond, Seconds
@@ -83,7 +85,24 @@ class Memory(msgspec.Struct, frozen=True):
     """Types of which fewer cards are seen than serving replicas hold, and since when."""
     learned: dict[str, Learned] = {}
     """Of models on accelerators, by `calibration.key`."""
+    known: tuple[Known, ...] = ()
+    """The account of it, as of the last plan."""
     lean: bool = False
     """Whether the plan had to do without margins, because cards are short."""
     data: int = 0
     """Fingerprint of the fleet's data that the plan was made from."""
+
+
+def models_of(memory: Memory, ended: Seconds, begins: Seconds) -> Memory:
+    """Of a memory only what was learned of models, as old when a world `begins` as when another `ended`."""
+    by = begins - ended
+    learned = {
+        pair: replace(
+            one,
+            at=None if one.at is None else one.at + by,
+            points=tuple(replace(p, at=p.at + by) for p in one.points),
+            strange=tuple(replace(p, at=p.at + by) for p in one.strange),
+        )
+        for pair, one in memory.learned.items()
+    }
+    return Memory(learned=learned)

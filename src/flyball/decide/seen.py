@@ -15,6 +15,8 @@ from flyball.spec.snapshot import Observation, Quantile, Reading
 from flyball.spec.steering import Steering
 from flyball.units import RequestsPerSecond, Seconds
 
+WINDOW: Seconds = 60.0
+"""Over which sensors give means."""
 CERTAIN = 1e-6
 """A bucket that begins at the limit holds what is above it."""
 MOST, MOST_COV, LONGEST_START = 1e9, 30.0, 86_400.0
@@ -166,7 +168,7 @@ def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile
     misses = []
     for target in promise.targets if promise else ():
         readings = latencies.get(target.metric, {})
-        for reading in (readings.get(measured(target)), readings.get("mean")):
+        for reading in (readings.get(reported(target)[1]), readings.get("mean")):
             if reading is not None:
                 certain = reading.value if reading.least is None else reading.least
                 if certain > target.limit * (1.0 - CERTAIN):
@@ -174,8 +176,8 @@ def _worst_miss(promise: ModelTargets | None, latencies: dict[str, dict[Quantile
     return max(misses, key=lambda m: m.value / m.target.limit, default=None)
 
 
-def measured(target: Target) -> Quantile:
-    """The measured quantile nearest above a target's own."""
+def reported(target: Target) -> tuple[float, Quantile]:
+    """The measured quantile nearest above a target's own, and its name."""
     if target.quantile == MEAN:
-        return "mean"
-    return next((name for q, name in QUANTILES if q >= target.quantile - 1e-9), "p99")
+        return MEAN, "mean"
+    return next((one for one in QUANTILES if one[0] >= target.quantile - 1e-9), QUANTILES[-1])

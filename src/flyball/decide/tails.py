@@ -12,12 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flyball.decide.seen import QUANTILES, Seen, measured
+from flyball.calibrate.over_batch import largest_batch
+from flyball.decide.seen import WINDOW, Seen, reported
 from flyball.queueing.iteration import iteration_curve, with_experts
 from flyball.queueing.percentiles import quantile_rows
 from flyball.spec.learned import Point
 from flyball.spec.profile import IterationTiming, Profile
-from flyball.spec.service_class import MEAN, ModelTargets, Target
+from flyball.spec.service_class import MEAN, Metric, ModelTargets
 from flyball.spec.snapshot import Reading
 from flyball.units import Seconds
 
@@ -26,7 +27,6 @@ WEIGHT = 0.1
 LONGEST = 2.5
 BEYOND = 3.0
 """Requests of a window that must be beyond a percentile, so that it says something."""
-WINDOW: Seconds = 60.0
 METRICS = ("ttft", "itl")
 
 
@@ -44,12 +44,13 @@ def seen(
     for target in targets:
         name = f"{target.metric} {target.statistic}"
         before = tails.get(name, 0.0)
-        reading = server.latencies.get(target.metric, {}).get(measured(target))
+        quantile, measured = reported(target)
+        reading = server.latencies.get(target.metric, {}).get(measured)
         enough = (server.offered or 0.0) * WINDOW * (1.0 - target.quantile) >= BEYOND
         if reading is None or not enough or not isinstance(profile.timing, IterationTiming):
             after[name] = before
             continue
-        log = _over(reading, _foretold(target, shown, profile, profile.timing))
+        log = _over(reading, _foretold(target.metric, quantile, shown, profile, profile.timing))
         after[name] = before + WEIGHT * (log - before)
     return after
 
@@ -64,12 +65,12 @@ def _over(reading: Reading, foretold: Seconds) -> float:
     return max(math.log(reading.value / foretold), -math.log(LONGEST)) if reading.value < foretold else 0.0
 
 
-def _foretold(target: Target, shown: Point, profile: Profile, timing: IterationTiming) -> Seconds:
-    """The percentile of one replica under this load, as measured ones are: the nearest above the target's."""
-    batch = float(profile.max_batch_size)
-    if profile.kv_tokens:
-        batch = max(min(batch, profile.kv_tokens // max(shown.in_tokens + shown.out_tokens, 1.0)), 1.0)
-    quantile = next((q for q, _ in QUANTILES if q >= target.quantile - 1e-9), QUANTILES[-1][0])
+def _foretold(
+    metric: Metric, quantile: float, shown: Point, profile: Profile, timing: IterationTiming
+) -> Seconds:
+    """The percentile of one replica under this load."""
+    lengths = shown.in_tokens, shown.out_tokens
+    batch = max(largest_batch(profile.kv_tokens, *lengths, profile.max_batch_size), 1)
 
     def one(value: float) -> np.ndarray:
         return np.array([float(value)])
@@ -78,9 +79,9 @@ def _foretold(target: Target, shown: Point, profile: Profile, timing: IterationT
     alpha, beta = with_experts(one(timing.alpha), one(timing.beta), *waking)
     curve = iteration_curve(
         *(alpha, beta, one(timing.kappa), one(timing.delta)),
-        *(one(shown.in_tokens), one(shown.out_tokens), one(batch)),
+        *(one(lengths[0]), one(lengths[1]), one(batch)),
         in_cov=one(shown.in_cov),
         out_cov=one(shown.out_cov),
         gamma=one(timing.gamma),
     )
-    return float(quantile_rows(curve, one(math.inf), one(shown.rate), [(target.metric, quantile)])[0, 0])
+    return float(quantile_rows(curve, one(math.inf), one(shown.rate), [(metric, quantile)])[0, 0])

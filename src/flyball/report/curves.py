@@ -51,6 +51,8 @@ class Chart(msgspec.Struct, frozen=True):
     """Lines that are drawn as points."""
     range: tuple[float, float] | None = None
     """Of y; None: from 0 to the highest."""
+    band: tuple[str, str] | None = None
+    """The upper and the lower of two lines, with what is between them shaded."""
 
 
 class ServerCurves(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from flyball.spec.known import Known
 from flyball.spec.plan import Option, Plan
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 
@@ -96,3 +97,5 @@ class Decision(msgspec.Struct, frozen=True):
     planned: bool = False
     """Whether the plan is new in this cycle."""
     notes: tuple[str, ...] = ()
+    known: tuple[Known, ...] = ()
+    """Of the profiles that are in use or were read, as of the last plan; in order of name."""

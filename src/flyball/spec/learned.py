@@ -37,6 +37,8 @@ class Learned(msgspec.Struct, frozen=True):
     strange: tuple[Point, ...] = ()
     """Readings in a row that are no more believed than an outlier, all on one side."""
     readings: int = 0
+    outliers: int = 0
+    """How many of them were set aside."""
     kv_tokens: float = 0.0
     kv_readings: int = 0
     """Tokens that the KV cache of a replica holds, and from how many readings that is known."""

@@ -16,6 +16,7 @@ from flyball.server.page.live import Live, Scenery
 from flyball.server.page.stage import SimulatedStage
 from flyball.spec.decision import Decision, Order, Step
 from flyball.spec.fleet import Fleet
+from flyball.spec.known import Known
 from flyball.spec.scenario import Event
 from flyball.spec.server import Server
 from flyball.spec.snapshot import Observation, Reading, Scrape, Snapshot
@@ -38,6 +39,10 @@ def cycle(
     """A cycle that saw these servers, and decided these steps."""
     scrape = Scrape(time, observations, **changes)
     return Cycle(0.0, "flyball", b"", Snapshot(fleet, scrape), Decision("flyball", time, tuple(steps)))
+
+
+KNOWN = Known("org/<m>", "A", 24.0, 1000.0, 200.0, 0.027, 0.031, 0.06, 38, 3, 100.0, 1.08, 0.2, 1.09)
+"""Of a model with a nasty name."""
 
 
 def step(server: str, was: Mapping[str, int], now: Mapping[str, int], **changes: Any) -> Step:

@@ -148,6 +148,16 @@ def test_a_server_has_its_own_page(page: Page) -> None:
     picture(page, "server")
 
 
+def test_what_is_known_of_models_is_shown_and_drawn(page: Page, fleet: tuple[Live, str]) -> None:
+    expect(page.locator("#known tbody tr").first).to_be_visible(timeout=WAIT)
+    seen = page.locator("#known tr", has_text="reading").first
+    expect(seen).to_be_visible(timeout=WAIT)  # it has run for some minutes by then
+    seen.locator("a").click()
+    expect(page.locator("h1")).to_contain_text("priority", timeout=WAIT)
+    expect(page.locator("#known-plots canvas").first).to_be_visible(timeout=WAIT)
+    expect(page.locator("#known-plots .u-legend").first).to_contain_text("profile", timeout=WAIT)
+
+
 def test_time_lines_are_those_of_the_server_that_is_picked(page: Page) -> None:
     expect(page.locator("#lines .u-legend").nth(3)).to_contain_text("kW", timeout=WAIT)
     page.locator("#lines-of").select_option(index=1)

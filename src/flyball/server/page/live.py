@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from flyball.decide.memory import Memory
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
 from flyball.server.page.board import Board
+from flyball.spec.learned import Learned
 from flyball.spec.snapshot import Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds
@@ -126,6 +127,11 @@ class Live:
             if self._planned is None or self._planned[0] != number:
                 self._planned = number, plan_of(*fleets_now(snapshot, memory, self._steering()))
             return self._planned[1]
+
+    def learned(self) -> tuple[Snapshot, Mapping[str, Learned]]:
+        """What was seen last, and what had been learned of models before it. Nothing."""
+        _, snapshot, memory = self._last()
+        return snapshot, memory.learned if memory else {}
 
     def _last(self) -> tuple[int, Snapshot, Memory | None]:
         if self._seen is None:

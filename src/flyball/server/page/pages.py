@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from flyball.decide.calibration import key
 from flyball.decide.explain import options_of
 from flyball.decide.what_if import WhatIfError
 from flyball.report.curves import server_curves
+from flyball.report.known import itl_chart
 from flyball.report.sentences import explanation
 from flyball.server.page.board import Move
 from flyball.server.page.imagined import METRICS, difference, text_of
@@ -18,6 +20,8 @@ from flyball.server.page.live import Live, Nothing
 from flyball.server.page.stage import SPEEDS
 from flyball.server.page.view import FleetView, ServerView
 from flyball.server.page.words import environment
+from flyball.spec.known import Known
+from flyball.spec.learned import Learned
 
 SHOWN_MOVES = 40
 
@@ -46,22 +50,39 @@ class Pages:
             metrics=self._metrics(),
             text="",
             server=None,
+            known=self._of_model(),
         )
 
     def server(self, name: str) -> str:
         """One server. Nothing: there is none of that name."""
         found = self._found(name)
         return self._page(
-            "server.html", f"/fragments/server?name={quote(name)}", server=found, moves=self._moves(name)
+            "server.html",
+            f"/fragments/server?name={quote(name)}",
+            server=found,
+            moves=self._moves(name),
+            known=self._of_model(found.model),
         )
 
     def fleet_cells(self) -> str:
         """What changes on the fleet's page from cycle to cycle."""
-        return self._render("fleet_cells.html", view=self._view(), moves=self.live.board.moves(SHOWN_MOVES))
+        return self._render(
+            "fleet_cells.html",
+            view=self._view(),
+            moves=self.live.board.moves(SHOWN_MOVES),
+            known=self._of_model(),
+        )
 
     def server_cells(self, name: str) -> str:
         """What changes on a server's page from cycle to cycle."""
-        return self._render("server_cells.html", server=self._found(name), moves=self._moves(name))
+        found = self._found(name)
+        return self._render(
+            "server_cells.html",
+            view=self._view(),
+            server=found,
+            moves=self._moves(name),
+            known=self._of_model(found.model),
+        )
 
     def options(self, name: str) -> str:
         """A server's candidates in a plan that is made now, and why not the others."""
@@ -100,6 +121,22 @@ class Pages:
             except StopIteration:  # it is no candidate there
                 continue
         return b"null"
+
+    def known(self, name: str) -> bytes:
+        """What is known of a server's model over the batch, a chart for each accelerator, as JSON."""
+        found, view = self._found(name), self._view()
+        snapshot, learned = self.live.learned()
+        charts = [
+            itl_chart(
+                snapshot.fleet,
+                one,
+                learned.get(key(one.model, one.accelerator), Learned()),
+                snapshot.seen.time,
+            )
+            for one in view.known
+            if one.model == found.model
+        ]
+        return msgspec.json.encode([chart for chart in charts if chart is not None])
 
     def what_if(self, form: dict[str, str], whole: bool) -> str:
         """What a change would do; errors in words."""
@@ -155,6 +192,13 @@ class Pages:
         if found is None:
             raise Nothing(f"there is no server '{name}' in this fleet; the page / lists all")
         return found
+
+    def _of_model(self, model: str = "") -> list[tuple[Known, str]]:
+        """What is known of a model's profiles, or of all, with a server that shows more of each."""
+        view = self.live.board.last
+        shown = {s.model: s.name for s in reversed(view.servers)} if view else {}
+        known = view.known if view else ()
+        return [(k, shown.get(k.model, "")) for k in known if not model or k.model == model]
 
     def _moves(self, name: str) -> list[Move]:
         return self.live.board.moves(SHOWN_MOVES, name)

@@ -80,6 +80,10 @@ def handlers(live: Live, ledger: str = "") -> list[BaseRouteHandler]:
     def curves(name: FromQuery[str]) -> bytes:
         return pages.curves(name)
 
+    @get("/known", media_type=MediaType.JSON, sync_to_thread=True)
+    def known(name: FromQuery[str]) -> bytes:
+        return pages.known(name)
+
     @post("/what-if", media_type=MediaType.HTML, status_code=200, sync_to_thread=True)
     def what_if(request: Request[Any, Any, Any], data: Form) -> str:
         return pages.what_if(data, whole=not by_htmx(request))
@@ -123,8 +127,8 @@ def handlers(live: Live, ledger: str = "") -> list[BaseRouteHandler]:
         return _static(name, request.headers.get("if-none-match"))
 
     return [
-        fleet_page, server_page, fleet_cells, server_cells, options, lines, curves, what_if, speed, event,
-        events, healthz, static,
+        fleet_page, server_page, fleet_cells, server_cells, options, lines, curves, known, what_if, speed,
+        event, events, healthz, static,
     ]  # fmt: skip
 
 

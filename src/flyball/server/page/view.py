@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from flyball.decide.seen import QUANTILES
+from flyball.decide.seen import reported
 from flyball.loop.record import Cycle
 from flyball.report import moves
 from flyball.spec.decision import Hold, Step
 from flyball.spec.fleet import Fleet
+from flyball.spec.known import Known
 from flyball.spec.server import Server
-from flyball.spec.service_class import MEAN, Target, promise_of
+from flyball.spec.service_class import Target, promise_of
 from flyball.spec.snapshot import Observation, Variant
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds, Watts
 
@@ -95,6 +96,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """Whether the plan that is followed is proved best."""
     notes: tuple[str, ...]
     errors: tuple[str, ...]
+    known: tuple[Known, ...] = ()
+    """Of profiles."""
 
     @property
     def offered(self) -> RequestsPerSecond:
@@ -136,6 +139,7 @@ def view(number: int, cycle: Cycle) -> FleetView:
         proved=bool(decision and decision.plan and decision.plan.proved),
         notes=decision.notes if decision else seen.notes,
         errors=(*cycle.errors, *cycle.refused),
+        known=decision.known if decision else (),
     )
 
 
@@ -198,12 +202,7 @@ def targets_of(fleet: Fleet, server: Server) -> tuple[Target, ...]:
 
 
 def _latency(target: Target, found: Observation | None) -> Latency:
-    name = (
-        "mean"
-        if target.quantile == MEAN
-        else next((name for q, name in QUANTILES if q >= target.quantile - 1e-9), "p99")
-    )
-    value = None if found is None else _measured(target.metric, name, found)
+    value = None if found is None else _measured(target.metric, reported(target)[1], found)
     return Latency(target.metric, target.statistic, value, target.limit)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from urllib.parse import quote
 
 import jinja2
 
-from flyball.report import moves, sentences
+from flyball.report import known, moves, sentences
 from flyball.report.html import templates
+from flyball.spec.known import Known
 from flyball.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, Seconds
 
 STATES = {
@@ -37,6 +39,10 @@ def environment(replay: Callable[[int], str]) -> jinja2.Environment:
         held=moves.held,
         short=short,
         server_url=server_url,
+        remarks=known.remarks,
+        ends=known.ends,
+        places=places,
+        ago=ago,
     )
     made.globals.update(states=STATES, kinds=KINDS, replay=replay)
     return made
@@ -49,6 +55,22 @@ def clock(time: Seconds) -> str:
     minutes, seconds = divmod(rest, int(SECONDS_PER_MINUTE))
     told = f"{hours:02}:{minutes:02}:{seconds:02}"
     return f"{told} UTC" if time >= EPOCH else f"{days} d {told}" if days else told
+
+
+def ago(age: Seconds) -> str:
+    """40 s ago, 12 min ago, 3 h ago."""
+    for length, unit in ((_DAY, "d"), (SECONDS_PER_HOUR, "h"), (SECONDS_PER_MINUTE, "min")):
+        if age >= 2 * length:
+            return f"{age / length:.0f} {unit} ago"
+    return f"{age:.0f} s ago"
+
+
+def places(one: Known) -> tuple[float, float, float]:
+    """Where 10 %, median and 90 % lie in a bar from half the profile's time between tokens to twice, in %."""
+    low, high = known.ends(one)
+    at = (50.0 + 50.0 * math.log2(x / one.profile_itl) for x in (low, one.itl, high))
+    low, middle, high = (min(max(x, 0.0), 100.0) for x in at)
+    return low, middle, high
 
 
 def short(model: str) -> str:

@@ -84,18 +84,25 @@
   // ---- curves --------------------------------------------------------------------------------------------
 
   const curves = byId("curves");
-  let charts = [];
+  const charts = [];
   async function fetchCurves() {
     const found = await (await fetch(`/curves?name=${encodeURIComponent(curves.dataset.server)}`)).json();
     byId("curves-of").textContent = found ? `one replica on ${found.accelerator}, as the decision sees it` : "it has no load or no replica to draw them of";
-    const boxes = (found?.charts ?? []).map((chart) => {
-      const figure = curves.appendChild(document.createElement("figure"));
+    draws(found?.charts ?? [], curves);
+  }
+  function draws(found, place) {
+    const boxes = found.map((chart) => {
+      const figure = place.appendChild(document.createElement("figure"));
       figure.appendChild(document.createElement("figcaption")).textContent = `${chart.title}, ${chart.y_label}`;
       return figure.appendChild(document.createElement("div"));
     });
-    charts = boxes.map((box, i) => [plots.curve(found.charts[i], box), box]);
+    charts.push(...boxes.map((box, i) => [plots.curve(found[i], box), box]));
   }
-  if (curves) fetchCurves();
+  async function fetchKnown() {
+    const place = byId("known-plots");
+    draws(await (await fetch(`/known?name=${encodeURIComponent(place.dataset.server)}`)).json(), place);
+  }
+  if (curves) { fetchCurves(); fetchKnown(); }
 
   let resizing = 0;
   addEventListener("resize", () => {

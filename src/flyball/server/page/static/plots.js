@@ -117,6 +117,7 @@ const plots = (() => {
   function curve(chart, box) {
     const colours = palette();
     const limits = Object.entries(chart.limits), names = Object.keys(chart.lines);
+    const dots = chart.points, band = chart.band ? [{ series: chart.band.map((n) => names.indexOf(n) + 1), fill: css("--c1") + "33" }] : [];
     const top = Math.max(...names.flatMap((n) => chart.lines[n]).filter((v) => v != null), 0);
     const limit = Math.max(0, ...limits.map(([, v]) => v));
     const high = limits.length && chart.y_label === "ms" ? Math.max(Math.min(top, 3 * limit), 1.2 * limit) : Math.max(top, limit);
@@ -127,11 +128,13 @@ const plots = (() => {
       series: [
         { label: chart.x_label, value: (_, v) => round(v) },
         ...names.map((label, i) => ({
-          label, stroke: colours[i % colours.length], width: 1.5, points: { show: false }, value: (_, v) => round(v),
-          paths: chart.steps ? uPlot.paths.stepped({ align: -1 }) : undefined, fill: label === chart.fill ? css("--c2") + "33" : undefined,
+          label, stroke: chart.band?.includes(label) ? css("--c1") + "66" : colours[i % colours.length], width: chart.band?.includes(label) ? 1 : 1.5,
+          points: { show: dots.includes(label), size: 7, fill: colours[i % colours.length] }, value: (_, v) => round(v),
+          paths: dots.includes(label) ? () => null : chart.steps ? uPlot.paths.stepped({ align: -1 }) : undefined, fill: label === chart.fill ? css("--c2") + "33" : undefined,
         })),
         ...limits.map(([label]) => ({ label, stroke: css("--bad"), dash: [6, 4], width: 1, points: { show: false }, value: (_, v) => round(v) })),
       ],
+      bands: band,
       hooks: { draw: [marking(() => Object.entries(chart.marks).map(([label, at]) => [at, label]))] },
     }, [chart.x, ...names.map((n) => chart.lines[n]), ...limits.map(([, v]) => chart.x.map(() => v))], box);
   }
