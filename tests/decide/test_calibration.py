@@ -14,7 +14,7 @@ from flyball.calibrate.belief import predicted
 from flyball.calibrate.design import design
 from flyball.calibrate.learn import belief, distrust
 from flyball.decide.aim import likely
-from flyball.decide.calibration import SETTLED, Calibration, key, prior_of, reading, settled
+from flyball.decide.calibration import LATE, TAKEN, WINDOW, Calibration, key, prior_of, reading, settled
 from flyball.decide.cycle import decide
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.seen import Seen
@@ -29,6 +29,7 @@ from flyball.spec.steering import Steering
 from flyball.wire.scenario import Sources, scenario_from_own
 from tests.decide.worlds import Run, fleet_of, server_of, world_of
 
+SETTLED = WINDOW + LATE + TAKEN * 200 * 0.016
 PROFILE = Profile("m", "A", IterationTiming(10e-3, 5e-5, 4e-8, 2e-5), kv_tokens=400_000)
 
 
@@ -85,6 +86,21 @@ def test_what_is_not_steady_begins_anew(change: dict[str, Any]) -> None:
     assert reading(other, after(other, seen()), SETTLED) is None
 
 
+def test_a_gap_in_the_readings_does_not_begin_anew() -> None:
+    gap = settled(after(seen()), seen(blind="the queue is not known"), SETTLED - 15.0)
+    assert reading(seen(), settled(gap, seen(), SETTLED), SETTLED) is not None
+    assert reading(seen(blind="the queue is not known"), gap, SETTLED) is None
+
+
+def test_a_full_batch_is_a_reading_by_its_gauge() -> None:
+    """More arrive than can be served: the rate is what comes out, and the first token holds a wait."""
+    full = seen(offered=100.0, waiting=300.0, running=512.0, itl=0.08, ttft=4.0)
+    shown = reading(full, after(full, seconds=WINDOW + LATE + TAKEN * 16.0), WINDOW + LATE + TAKEN * 16.0)
+    assert shown is not None
+    assert (shown.running, shown.ttft) == (256.0, 0.0)
+    assert shown.rate == pytest.approx(256.0 / (200 * 0.08))
+
+
 @pytest.mark.parametrize(
     "change", [{"itl": None}, {"out_tokens": 1.0}, {"in_tokens": None}, {"offered": 0.2}]
 )
@@ -94,7 +110,7 @@ def test_what_says_nothing_is_no_reading(change: dict[str, Any]) -> None:
 
 def calibrated(learned: dict[str, Learned], shown: Seen, now: float, **steering: Any) -> Calibration:
     fleet = replace(fleet_of([server_of("s")], {"A": 9}), profiles=(PROFILE,))
-    memory = replace(after(shown), settled_since=now - SETTLED)
+    memory = replace(after(shown), settled_since=now - 2 * SETTLED)
     return Calibration(fleet, learned, {"s": shown}, {"s": memory}, Steering(**steering), now)
 
 

@@ -54,6 +54,13 @@ MEMORY = 0.1
 """Weight of the newest reading in the mean square of misses."""
 FARTHEST = 0.7
 """A miss counts no more than this: a factor of two."""
+LEAN, LEANING = 0.2, 0.12
+"""Weight of the newest miss in their mean, and the mean from which on the engine drifts: some three standard
+deviations of noise."""
+DRIFTED = 0.2
+"""Weight that a point keeps at most when it does."""
+CONTRADICTED = 0.4
+"""Standard deviation of a factor on a prior that was steadily contradicted."""
 DOUBT = 0.12
 """Root mean square miss that is no reason for distrust."""
 WIDEST = 1.3
@@ -75,7 +82,11 @@ def learn(known: Belief, learned: Learned, reading: Point, now: Seconds) -> Lear
     learned = _with_kv(changed(learned, readings=learned.readings + 1, at=now), reading)
     if abs(error) > STRANGE * sigma:
         return _strange(learned, reading, error, miss, known, now)
-    return changed(learned, points=_merged(learned.points, reading, now), strange=(), miss=miss)
+    lean = (1 - LEAN) * learned.lean + LEAN * error if learned.points else 0.0
+    if abs(lean) > LEANING:
+        faint = tuple(changed(p, weight=min(_kept(p, now), DRIFTED), at=now) for p in learned.points)
+        learned, lean = changed(learned, points=faint, changes=learned.changes + 1), 0.0
+    return changed(learned, points=_merged(learned.points, reading, now), strange=(), miss=miss, lean=lean)
 
 
 def belief(prior: Belief, learned: Learned, now: Seconds) -> Belief:
@@ -83,6 +94,8 @@ def belief(prior: Belief, learned: Learned, now: Seconds) -> Belief:
     points = [(p, w) for p in learned.points if (w := _kept(p, now)) >= LEAST_WEIGHT]
     if not points:
         return prior
+    if learned.changes:
+        prior = replace(prior, covariance=prior.covariance + CONTRADICTED**2)
     found = prior
     for _ in range(ROUNDS):  # what the queue makes of a point depends a little on what is believed
         found = _fitted(prior, [p for p, _ in points], np.array([w for _, w in points]), found)
@@ -139,6 +152,7 @@ def _strange(
         points=points,
         strange=(),
         miss=miss,
+        lean=0.0,
         outliers=learned.outliers - (IN_A_ROW - 1),  # they are what counts now
         changes=learned.changes + 1,
     )

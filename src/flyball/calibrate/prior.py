@@ -237,7 +237,7 @@ def _belief(timing: IterationTiming, uncertainty: Uncertainty, source: str = "")
     sigma = np.array([getattr(uncertainty, name) for name in names])
     return Belief(
         np.log(np.maximum(values, FLOOR)),
-        np.diag(sigma**2),
+        np.diag(sigma**2) + uncertainty.common**2,
         uncertainty.residual or roofline.RESIDUAL,
         timing.experts,
         timing.experts_per_token,

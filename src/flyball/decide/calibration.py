@@ -21,15 +21,19 @@ from flyball.spec.profile import IterationTiming, Profile, Uncertainty
 from flyball.spec.steering import Steering
 from flyball.units import Seconds, Tokens
 
-GIVEN = Uncertainty(alpha=0.15, beta=0.5, kappa=0.5, delta=0.3, gamma=1.5, epsilon=0.35, residual=0.06)
+GIVEN = Uncertainty(
+    alpha=0.15, beta=0.5, kappa=0.5, delta=0.3, gamma=1.5, epsilon=0.35, residual=0.06, common=0.4
+)
 """Of a profile that somebody gave without saying how sure it is."""
 GAMMA: Seconds = 5e-3
 """Where a profile has none, so that one can be learned."""
 FEWEST = 20.0
 """Requests in a window from which on its means say something."""
-SETTLED: Seconds = 150.0
-QUEUED = 0.5
-"""Waiting requests per replica above which it is not a steady state."""
+LATE, TAKEN = 30.0, 2.0
+"""A window is steady when it has been for its length, this many seconds, and this often a request's time."""
+QUEUED, FULL = 0.05, 0.2
+"""Waiting requests per running one: up to the first (and one a replica) nobody waits, from the second on all
+places are taken."""
 KV_USED = (0.1, 0.95)
 """Share of the KV cache in use, within which it tells how large the cache is."""
 KV_KNOWN = 10
@@ -44,42 +48,53 @@ def key(model: str, accelerator: str) -> str:
 
 
 def settled(memory: ServerMemory, seen: Seen, now: Seconds) -> ServerMemory:
-    """The memory with since when it is in a steady state: the same replicas on one accelerator, about the
-    same load, nobody waiting.
+    """The memory with since when it is in a steady state: the same replicas on one accelerator, and about the
+    same load with nobody waiting, or all places taken. A gap in the readings neither begins nor ends one.
     """
-    count = seen.ready.get(seen.main, 0)
-    alone = len(seen.ready) == 1 and not seen.draining and not seen.blind
-    calm = alone and count and seen.offered and seen.waiting <= QUEUED * count
-    if not calm or not seen.offered:
-        return replace(memory, settled=None, settled_since=now)
-    before = memory.settled
-    same = before is not None and (before.accelerator, before.replicas) == (seen.main, count)
-    if same and before is not None and 1 / STEADY <= seen.offered / before.rate <= STEADY:
+    if seen.blind or seen.running is None:
         return memory
-    return replace(memory, settled=Settled(seen.main, count, seen.offered), settled_since=now)
+    count = seen.ready.get(seen.main, 0)
+    alone = len(seen.ready) == 1 and not seen.draining
+    full = seen.waiting > FULL * seen.running
+    few = seen.waiting <= count + QUEUED * seen.running
+    load = seen.running if full else seen.offered
+    if not (alone and count and load and (full or few)):
+        return replace(memory, settled=None, settled_since=now)
+    state, before = Settled(seen.main, count, load, full), memory.settled
+    if (
+        before is not None
+        and replace(before, load=load) == state
+        and load <= STEADY * before.load <= STEADY**2 * load
+    ):
+        return memory
+    return replace(memory, settled=state, settled_since=now)
 
 
 def reading(seen: Seen, memory: ServerMemory, now: Seconds) -> Point | None:
     """What a server shows of its model; None where it says nothing: its window holds something else too."""
     steady = memory.settled
-    if steady is None or now - memory.settled_since < SETTLED or seen.blind:
+    if steady is None or seen.blind or not seen.running:
         return None
     if not seen.offered or not seen.itl or not seen.out_tokens or seen.in_tokens is None:
         return None
+    taken = seen.out_tokens * seen.itl
+    if now - memory.settled_since < WINDOW + LATE + TAKEN * taken:
+        return None
     if seen.offered * WINDOW < FEWEST or seen.out_tokens < 2:
         return None
-    rate = seen.offered / steady.replicas
+    # By Little's law, either way: the rate is less noisy than the gauge of a batch that comes and goes.
+    running = seen.running if steady.full else max(seen.offered * taken, 0.05 * steady.replicas)
     kv_tokens = 0.0
-    if seen.running and seen.kv_usage and KV_USED[0] <= seen.kv_usage <= KV_USED[1]:
+    if seen.kv_usage and KV_USED[0] <= seen.kv_usage <= KV_USED[1]:
         context = seen.in_tokens + seen.out_tokens * (1.0 + (seen.out_cov or 0.0) ** 2) / 2.0
         kv_tokens = seen.running / steady.replicas * context / seen.kv_usage
     return Point(
-        running=max(rate * seen.out_tokens * seen.itl, 0.05),  # Little's law: less noise than a gauge
-        rate=rate,
+        running=running / steady.replicas,
+        rate=running / taken / steady.replicas,
         in_tokens=seen.in_tokens,
         out_tokens=seen.out_tokens,
         itl=seen.itl,
-        ttft=seen.ttft or 0.0,
+        ttft=0.0 if steady.full else seen.ttft or 0.0,
         in_cov=seen.in_cov or 0.0,
         out_cov=seen.out_cov or 0.0,
         kv_tokens=kv_tokens,

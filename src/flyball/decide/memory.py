@@ -29,7 +29,10 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
     accelerator: str
     replicas: int
-    rate: RequestsPerSecond
+    load: float
+    """Requests per second; where it is full, requests in the batches."""
+    full: bool = False
+    """Whether more wait than there is place for."""
 
 
 class ServerMemory(msgspec.Struct, frozen=True):

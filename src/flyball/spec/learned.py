@@ -34,6 +34,8 @@ class Learned(msgspec.Struct, frozen=True):
     points: tuple[Point, ...] = ()
     miss: float = 0.0
     """Mean square of the logarithms of reading over prediction made before it, of late."""
+    lean: float = 0.0
+    """Mean of the same, which tells drift from noise."""
     strange: tuple[Point, ...] = ()
     """Readings in a row that are no more believed than an outlier, all on one side."""
     readings: int = 0
@@ -45,4 +47,4 @@ class Learned(msgspec.Struct, frozen=True):
     at: Seconds | None = None
     """Of the last reading."""
     changes: int = 0
-    """How often all before was given up, as what came was steadily different."""
+    """How often what came was steadily different: what was known before counts little since then."""

@@ -75,6 +75,8 @@ class Uncertainty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epsilon: float = 0.0
     residual: float = 0.0
     """Of an iteration, whatever the parameters: what the form does not say."""
+    common: float = 0.0
+    """Of a factor that all times share: how far the engine as a whole may be off."""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
