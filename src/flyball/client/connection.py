@@ -30,6 +30,8 @@ TRIES = 4
 PATIENCE: Seconds = 30.0
 """At most so long it waits before it tries again, if the service asks for that; for more it gives up."""
 LARGEST = 64 * 1024
+LOCAL: Mapping[str, None] = dict.fromkeys(("all://127.0.0.1", "all://[::1]", "all://localhost"))
+"""No proxy stands between this machine and itself."""
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -56,7 +58,7 @@ class Client:
         """`token_file` is as for `flyball serve`, its first token counts and a changed file holds at once;
         `ca` is a PEM file of authorities to trust instead of the system's; `timeout` is for a silent service.
         """
-        self.url = _address(url)
+        self.url = address_of(url)
         if token is not None and token_file is not None:
             raise ValueError("a token and a file of tokens: give one of the two")
         if not timeout > 0:
@@ -67,11 +69,10 @@ class Client:
         self._token_file = None if token_file is None else Path(token_file)
         self._timeout, self._tries = timeout, tries
         self._given_token()
-        local: Mapping[str, None] = dict.fromkeys(("all://127.0.0.1", "all://[::1]", "all://localhost"))
         self._http = httpx2.Client(
-            verify=_trust(ca, verify) if self.url.startswith("https:") else False,
+            verify=trust_of(ca, verify) if self.url.startswith("https:") else False,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT)),
-            mounts=local,  # no proxy stands between this machine and itself
+            mounts=LOCAL,
         )
 
     def close(self) -> None:
@@ -159,18 +160,21 @@ class Client:
         return f"{self.url}/{'/'.join(parts)}" + (f"?{asked}" if asked else "")
 
     def _given_token(self) -> str | None:
-        if self._token_file is None:
-            return self._token
-        try:
-            with self._token_file.open("rb") as file:
-                lines = file.read(LARGEST).decode("utf-8", "replace").splitlines()
-        except (OSError, ValueError) as error:
-            problem = getattr(error, "strerror", None) or error
-            raise ValueError(f"{self._token_file}: the token cannot be read ({problem})") from None
-        for line in map(str.strip, lines):
-            if line and not line.startswith("#"):
-                return _checked(line, f"{self._token_file}: the token")
-        raise ValueError(f"{self._token_file}: holds no token. Write one on a line of its own")
+        return self._token if self._token_file is None else token_in(self._token_file)
+
+
+def token_in(path: Path) -> str:
+    """The first token of a file of tokens; or ValueError."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(LARGEST).decode("utf-8", "replace").splitlines()
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: the token cannot be read ({problem})") from None
+    for line in map(str.strip, lines):
+        if line and not line.startswith("#"):
+            return _checked(line, f"{path}: the token")
+    raise ValueError(f"{path}: holds no token. Write one on a line of its own")
 
 
 def encoded(body: Body) -> bytes:
@@ -180,7 +184,7 @@ def encoded(body: Body) -> bytes:
     return msgspec.json.encode(body if isinstance(body, msgspec.Struct) else dict(body))
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
     """The address of a service without a slash at its end; or ValueError."""
     try:
         parts = urlsplit(url)
@@ -213,7 +217,8 @@ def _checked(token: str, what: str) -> str:
     return token
 
 
-def _trust(ca: Path | str | None, verify: bool) -> ssl.SSLContext:
+def trust_of(ca: Path | str | None, verify: bool) -> ssl.SSLContext:
+    """What is trusted: the system's authorities, or those of a PEM file, or all. Or ValueError."""
     try:
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except (OSError, ValueError) as error:

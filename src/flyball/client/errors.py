@@ -48,7 +48,7 @@ def refused(answer: httpx2.Response, url: str, operation: Operation, *, token: b
         message, mend = said, _mend(answer, token=token, tries=tries)
         if not message:
             message = "the service does not say why"
-    identity = _shown(answer.headers.get("x-request-id", ""), 128)
+    identity = shown_text(answer.headers.get("x-request-id", ""), 128)
     return CallError(status, message, identity, url=url, mend=mend)
 
 
@@ -67,14 +67,15 @@ def said_in(answer: httpx2.Response) -> str:
             said = ". ".join(
                 [said, *(str(r.get("message")) for r in reasons.values() if isinstance(r, dict))]
             )
-    return _shown(said, LONGEST) if isinstance(said, str) else ""
+    return shown_text(said, LONGEST) if isinstance(said, str) else ""
 
 
 def _ended(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _shown(text: str, longest: int) -> str:
+def shown_text(text: str, longest: int) -> str:
+    """Text of others as a message repeats it: without control characters, and short."""
     text = _CONTROL.sub(" ", text).strip()
     return text if len(text) <= longest else f"{text[:longest]}..."
 
@@ -82,7 +83,7 @@ def _shown(text: str, longest: int) -> str:
 def _mend(answer: httpx2.Response, *, token: bool, tries: int) -> str:
     status = answer.status_code
     if 300 <= status < 400:
-        there = _shown(answer.headers.get("location", ""), 200)
+        there = shown_text(answer.headers.get("location", ""), 200)
         return f"It is elsewhere{': ask ' + there if there else ''}; redirections are not followed"
     if status == 400 and not answer.content:
         return (
@@ -95,7 +96,7 @@ def _mend(answer: httpx2.Response, *, token: bool, tries: int) -> str:
     if status == 413:
         return "Send less at once, or let the service take more"
     if status in (429, 502, 503, 504):
-        wait = _shown(answer.headers.get("retry-after", ""), 40)
+        wait = shown_text(answer.headers.get("retry-after", ""), 40)
         after = f" (it says: after {wait}{' s' if wait.isdigit() else ''})" if wait else ""
         return f"Tried {tries} times; try later{after}" if tries > 1 else f"Try later{after}"
     if status >= 500:
@@ -130,14 +131,14 @@ def _why(error: httpx2.HTTPError, url: str, timeout: Seconds) -> tuple[str, str]
         if isinstance(each, socket.gaierror):
             return f"the host is not known ({each.strerror})", "Correct the address"
     if isinstance(error, httpx2.ProxyError):
-        return f"the proxy fails ({_shown(str(error), 200)})", "See HTTP_PROXY and NO_PROXY"
+        return f"the proxy fails ({shown_text(str(error), 200)})", "See HTTP_PROXY and NO_PROXY"
     if isinstance(error, httpx2.ConnectError):
-        return f"it cannot be reached ({_shown(str(error), 200)})", "Correct host and port"
+        return f"it cannot be reached ({shown_text(str(error), 200)})", "Correct host and port"
     if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
         other = "http" if url.startswith("https") else "https"
         mend = f"Is it an HTTP service that still runs, or is it an {other}:// address?"
-        return f"the connection ended before the answer did ({_shown(str(error), 200)})", mend
-    return f"the call fails ({_shown(str(error) or type(error).__name__, 200)})", "See the address"
+        return f"the connection ended before the answer did ({shown_text(str(error), 200)})", mend
+    return f"the call fails ({shown_text(str(error) or type(error).__name__, 200)})", "See the address"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

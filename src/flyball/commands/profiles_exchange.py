@@ -133,13 +133,13 @@ def export_entries(listed: Listed, format: str, in_tokens: str, out_tokens: str,
         if format == "yaml":
             text = catalogue_text("exported", units, profiles)
         else:
-            text = _inferno(units, profiles, GENERATIONS[format], sizes)
+            text = inferno_text(units, profiles, GENERATIONS[format], sizes)
         deliver(text, output, machine=True)
 
     return told(work)
 
 
-def _inferno(
+def inferno_text(
     units: Sequence[Accelerator],
     profiles: Sequence[Profile],
     generation: Generation,

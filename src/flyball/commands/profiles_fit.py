@@ -75,7 +75,7 @@ def fit_profile(fitted: Fitted, *, plot: bool, report: Path | None, output: Path
     """Fit as asked, and show what came of it; returns the exit code."""
 
     def work() -> None:
-        _check_files(fitted.csv, report, output)
+        check_files(fitted.csv, report, output)
         made = make(fitted)
         alone = output == STANDARD_OUTPUT
         text = document_text(made)
@@ -84,12 +84,7 @@ def fit_profile(fitted: Fitted, *, plot: bool, report: Path | None, output: Path
             write_whole(output, text)
             say(f"profile written to {output}")
         if report is not None:
-            from flyball.report.fit_page import fit_page
-
-            write_whole(
-                report, fit_page(made.subject.model, made.profile, made.measured, made.fit, lead(made))
-            )
-            say(f"report written to {report}")
+            write_report(made, report)
         if alone:
             deliver(text, None, machine=True)
         else:
@@ -98,14 +93,27 @@ def fit_profile(fitted: Fitted, *, plot: bool, report: Path | None, output: Path
     return told(work)
 
 
+def write_report(made: Made, report: Path) -> None:
+    """The fit as a page, into a file. Or OSError."""
+    from flyball.report.fit_page import fit_page
+
+    write_whole(report, fit_page(made.subject.model, made.profile, made.measured, made.fit, lead(made)))
+    say(f"report written to {report}")
+
+
 def make(fitted: Fitted) -> Made:
     """Read, and fit. WireError: what cannot be read, and names that do not go with the prior asked for."""
-    from flyball.calibrate.fit import fit
     from flyball.wire.measurements import measurements_from_csv
 
     where = "standard input" if fitted.csv == STANDARD_OUTPUT else str(fitted.csv)
     measured = measurements_from_csv(text_of(fitted.csv, where), where)
-    subject = subject_of(fitted)
+    return made_of(subject_of(fitted), measured)
+
+
+def made_of(subject: Subject, measured: Measurements) -> Made:
+    """The fit of measurements."""
+    from flyball.calibrate.fit import fit
+
     done = fit(subject.before, measured.points)
     return Made(subject, measured, done, _profile(subject, done))
 
@@ -196,9 +204,9 @@ def lead(made: Made) -> str:
     return said(made.subject.model, made.subject.accelerator.name, made.fit)
 
 
-def _check_files(csv: Path, report: Path | None, output: Path | None) -> None:
+def check_files(csv: Path | None, report: Path | None, output: Path | None) -> None:
     """Refuse to write over what is read, or one result over the other."""
-    named = {"the measurements": csv, "--report": report, "--output": output}
+    named: dict[str, Path | None] = {"the measurements": csv, "--report": report, "--output": output}
     seen: dict[str, str] = {}
     for name, path in named.items():
         if path is None or path == STANDARD_OUTPUT:

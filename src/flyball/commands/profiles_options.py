@@ -188,6 +188,145 @@ def fit(
     )
 
 
+SWEPT = """
+Exit codes:
+
+- 0: done
+- 2: the input or an option is wrong, or the replica refuses it (4xx)
+- 4: an output could not be written
+- 5: the replica or the tuner cannot be reached or fails (5xx); what was measured until then is fitted
+- 70: a fault of Flyball itself
+- 130: interrupted; what was measured is fitted
+"""
+
+
+@profiles.command(help_epilogue=SWEPT)
+def sweep(
+    url: str,
+    /,
+    *,
+    model: str | None = None,
+    card: str | None = None,
+    tp: int = 1,
+    engine: Engine = "vllm",
+    precision: str | None = None,
+    prior: Literal["library", "roofline", "none"] | None = None,
+    add: tuple[Path, ...] = (),
+    served_model: str | None = None,
+    in_tokens: Input = "1000",
+    out_tokens: Answer = "300",
+    loads: str | None = None,
+    each: str = "20s",
+    max_itl: str = "200ms",
+    max_ttft: Annotated[str, Parameter(name=["--max-ttft", "--ttft"])] = "10s",
+    api_key_file: Path | None = None,
+    ca: Path | None = None,
+    timeout: float = 60.0,
+    dry_run: Flag = False,
+    csv: Path | None = None,
+    tuner: str | None = None,
+    plot: Flag = False,
+    report: Annotated[Path | None, Parameter(name=["--report", "--html"])] = None,
+    format: Literal["yaml", "csv", "inferno-g1", "inferno-g2", "inferno-g3"] = "yaml",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o", "--save"])] = None,
+) -> int:
+    """Measure a running replica under rising load, and fit its profile: the library's belief is the prior.
+
+    It sends requests of its own to an engine with OpenAI's API (vLLM, SGLang and others), so many in flight
+    at once, of random words that no prefix cache holds. Give it a replica that serves nobody else meanwhile.
+
+    Examples:
+
+    `flyball profiles sweep http://127.0.0.1:8000 --model Llama-3.1-8B --card H100 --dry-run`
+
+    `flyball profiles sweep http://127.0.0.1:8000 --model Llama-3.1-8B --card H100 --csv runs.csv --plot`
+
+    `flyball profiles sweep https://replica:8000 --card L40S --loads 1,4,16 --each 64 --api-key-file key`
+
+    Parameters
+    ----------
+    url
+        Address of the replica itself, not of what spreads requests over several.
+    model
+        What it serves, as in the library. Left out: the one model that it serves.
+    card
+        On which card.
+    tp
+        Cards that share the model.
+    engine
+        vllm, sglang or trtllm.
+    precision
+        Of the weights; left out: as published, or as the name says.
+    prior
+        library, roofline (data sheets alone) or none (next to nothing). Left out: library where model and
+        card are known, else none.
+    add
+        A table of entries of one's own beside the library's; may be given again.
+    served_model
+        The name under which it serves the model, where it is another one.
+    in_tokens
+        Input tokens of a request; the last two steps have half and twice as many.
+    out_tokens
+        Output tokens of a request; the last two steps have half as many.
+    loads
+        Requests in flight, such as 1,2,4,8,16,32. Left out: doubling from 1, up to 256.
+    each
+        How long a step is measured after its warm-up: a time such as 20s, or a number of requests.
+    max_itl
+        It stops climbing where the time between tokens is longer: 200ms is the 95th percentile, mean<100ms
+        the mean.
+    max_ttft
+        The same for the time to first token.
+    api_key_file
+        File whose first line is the key to send (lines with # are comments).
+    ca
+        Authorities to trust instead of the system's, for https (PEM).
+    timeout
+        Seconds of silence after which it gives up.
+    dry_run
+        Show the steps and how long they take; send nothing.
+    csv
+        Write the measurements to this file, as `flyball profiles fit` reads them.
+    tuner
+        Send the measurements to the model tuner at HOST:PORT (`flyball serve tuner`) as a calibration.
+    plot
+        Fit and residuals as plots in the terminal.
+    report
+        Write a page with plots that needs nothing else to this file.
+    format
+        Of --output. yaml is a document to put into a fleet (kind: Catalogue); csv a table for --add of the
+        other commands; inferno-g1 to -g3 model data of its generations, which hold less.
+    output
+        Write the profile to this file; - prints it alone.
+    """
+    from flyball.commands.profiles_fit import Fitted
+    from flyball.commands.profiles_sweep import Sweep, sweep_replica
+
+    return sweep_replica(
+        Sweep(
+            url=url,
+            about=Fitted(csv or Path("-"), model, card, tp, engine, precision, prior, add),
+            served_model=served_model,
+            in_tokens=in_tokens,
+            out_tokens=out_tokens,
+            loads=loads,
+            each=each,
+            max_itl=max_itl,
+            max_ttft=max_ttft,
+            api_key_file=api_key_file,
+            ca=ca,
+            timeout=timeout,
+            csv=csv,
+            tuner=tuner,
+            dry_run=dry_run,
+            plot=plot,
+            report=report,
+            format=format,
+            output=output,
+        )
+    )
+
+
 @profiles.command(help_epilogue=SHOWN)
 def compare(
     *pairs: str,

@@ -39,3 +39,14 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     moe_ep: int
     """Ranks that the experts are split over."""
     points: tuple[Point, ...]
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """One streamed answer as it came in; moments are seconds of one clock."""
+
+    sent: Seconds
+    arrivals: tuple[Seconds, ...] = ()
+    """Of its pieces, most of them a token."""
+    in_tokens: int = 0
+    out_tokens: int = 0
+    """As the engine counted them; 0: cut short."""
