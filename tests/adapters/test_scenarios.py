@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flyball.adapters.scenarios import read_scenario, shipped_scenario, shipped_scenarios
-from flyball.profiles.sample import catalogue, sample_fleet
+from flyball.profiles.sample import sample_fleet
 from flyball.simulate.load import source
 from flyball.spec.profile import IterationTiming
 from flyball.spec.scenario import Days, Scenario, Stages, Steady, Trace
@@ -115,7 +115,7 @@ def test_the_guides_example_and_tables(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     path = tmp_path / "lunch.yaml"
     path.write_text(example)
-    scenario = read_scenario(path, catalogue())
+    scenario = read_scenario(path)
     assert (scenario.name, scenario.duration, scenario.score_from) == ("lunch", 2400.0, 300.0)
     assert [s.server for s in scenario.world.streams] == ["chat", "mail"]
     assert re.findall(r"^\| `([a-z-]+)` \|", guide.partition("## What is shipped")[2], re.MULTILINE) == [
@@ -126,7 +126,7 @@ def test_the_guides_example_and_tables(tmp_path: Path) -> None:
         if "..." in form or "trace" in form:
             continue
         path.write_text(example.replace("{stages: [[6/s, 10min], [14/s, 20min], [6/s, 10min]]}", form))
-        assert read_scenario(path, catalogue()).world.streams[0].server == "chat"
+        assert read_scenario(path).world.streams[0].server == "chat"
     (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     exec(compile(code, str(GUIDE), "exec"), {})
 
@@ -135,21 +135,48 @@ def test_fleets_and_traces_are_found_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(DOCUMENT.format(fleet="sample"))
     with pytest.raises(WireError, match="there is no such trace"):
-        read_scenario(path, catalogue())
+        read_scenario(path)
     (tmp_path / "traces").mkdir()
     (tmp_path / "traces" / "t.csv").write_text("time,input,output\n3,100,10\n4,50,5\n")
-    scenario = read_scenario(path, catalogue())
+    scenario = read_scenario(path)
     assert scenario.believed == sample_fleet()
     first = scenario.world.streams[0]
     assert isinstance(first.arrivals, Trace)
     assert (first.arrivals.times, first.arrivals.scale, first.cached_share) == ((0.0, 1.0), 2.0, 0.1)
     path.write_text(DOCUMENT.format(fleet="fleet.yaml"))
     with pytest.raises(WireError, match=r"fleet\.yaml: there is no such file"):
-        read_scenario(path, catalogue())
+        read_scenario(path)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(WireError, match="there is no such scenario"):
-        read_scenario(tmp_path / "none.yaml", catalogue())
+        read_scenario(tmp_path / "none.yaml")
     with pytest.raises(WireError, match="cannot be read"):
-        read_scenario(tmp_path, catalogue())
+        read_scenario(tmp_path)
+
+
+def test_a_scenario_may_take_the_library(tmp_path: Path) -> None:
+    path = tmp_path / "library.yaml"
+    path.write_text(
+        """
+apiVersion: flyball/v1
+kind: Scenario
+name: one
+duration: 10min
+fleet:
+  catalogue: library
+  capacity: {H100: 8}
+  classes: [{name: Premium, priority: 1, targets: {ttft: p95<1s}}]
+  servers: [{name: s, model: meta-llama/Llama-3.1-8B, class: Premium, rate: 4/s, in: 800, out: 200}]
+truth: {error: 15%, seed: 1}
+load: [{server: s, arrivals: 4/s, in: 800, out: 200}]
+"""
+    )
+    scenario = read_scenario(path)
+    assert {p.accelerator for p in scenario.believed.profiles} >= {"H100"}
+    assert {e.accelerator for e in scenario.world.engines} == {
+        p.accelerator for p in scenario.believed.profiles
+    }
+    (engine, profile) = scenario.world.engines[0], scenario.believed.profiles[0]
+    assert isinstance(profile.timing, IterationTiming)
+    assert engine.alpha != profile.timing.alpha

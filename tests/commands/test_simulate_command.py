@@ -22,7 +22,6 @@ from flyball.commands import campaign
 from flyball.commands.campaign import TAIL, Task, law_of, placed, run_once
 from flyball.commands.simulate import UsageError, policies, seeds_of
 from flyball.decide.plan import plan
-from flyball.profiles.sample import catalogue
 from flyball.report.campaign import Figures
 from flyball.simulate.plant import Plant
 from flyball.spec.scenario import Event, Scenario
@@ -65,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(path: Path) -> Scenario:
-    return read_scenario(path, catalogue())
+    return read_scenario(path)
 
 
 # ---- one run -----------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from flyball.adapters.files import read_fleet
 from flyball.adapters.traces import read_trace
+from flyball.calibrate.catalogue import catalogue_for
 from flyball.profiles import sample
 from flyball.spec.fleet import Fleet
 from flyball.spec.scenario import Scenario, Trace
-from flyball.wire.catalogue import Catalogue
 from flyball.wire.errors import WireError
 from flyball.wire.fields import near_matches
 from flyball.wire.scenario import Sources, scenario_from_own
@@ -23,7 +23,15 @@ SAMPLE = "sample"
 SUFFIX = ".yaml"
 
 
-def read_scenario(path: Path, catalogue: Catalogue) -> Scenario:
+def scenario_of(text: str) -> Scenario:
+    """From a file where there is one or a path is meant, else a shipped one by its name. Or WireError."""
+    path = Path(text)
+    if path.is_file() or path.suffix or path.parent != Path():
+        return read_scenario(path)
+    return shipped_scenario(text)
+
+
+def read_scenario(path: Path) -> Scenario:
     """Read a scenario file; fleets and traces in it are looked for beside it. Or WireError."""
     where = str(path)
     try:
@@ -38,12 +46,14 @@ def read_scenario(path: Path, catalogue: Catalogue) -> Scenario:
         raise WireError(where, f"cannot be read ({problem})", mend=mend) from None
 
     def fleet(name: str) -> Fleet:
-        return sample.sample_fleet() if name == SAMPLE else read_fleet(path.parent / name, catalogue)
+        return sample.sample_fleet() if name == SAMPLE else read_fleet(path.parent / name, catalogue_for)
 
     def trace(name: str) -> Trace:
         return read_trace(path.parent / name)
 
-    return scenario_from_own(decode(data, where), where, catalogue, Sources(fleet, trace))
+    document = decode(data, where)
+    catalogue = catalogue_for(document.get("fleet") if isinstance(document, dict) else None)
+    return scenario_from_own(document, where, catalogue, Sources(fleet, trace))
 
 
 def shipped_scenarios() -> dict[str, str]:

@@ -49,6 +49,7 @@ class Request(msgspec.Struct, frozen=True):
 def run(request: Request) -> int:
     """Serve until interrupted; returns the exit code."""
     from flyball.adapters.ledger import Ledger, LedgerError
+    from flyball.adapters.scenarios import scenario_of
     from flyball.commands.campaign import begun
 
     try:
@@ -76,19 +77,6 @@ def _check(request: Request) -> None:
         )
     if request.seed < 0:
         raise ValueError(f"--seed is {request.seed}: a seed is 0 or more")
-
-
-def scenario_of(name: str) -> Scenario:
-    """A shipped scenario by name, or one from a file. Or WireError."""
-    from flyball.adapters.scenarios import read_scenario, shipped_scenario, shipped_scenarios
-    from flyball.profiles.sample import catalogue
-
-    if name in shipped_scenarios():
-        return shipped_scenario(name)
-    path = Path(name)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return read_scenario(path, catalogue())
-    return shipped_scenario(name)  # says which there are
 
 
 @contextmanager

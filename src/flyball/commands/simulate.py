@@ -70,6 +70,7 @@ def run(request: Request) -> int:
 
 
 def _prepare(request: Request) -> tuple[Scenario, list[Task]]:
+    from flyball.adapters.scenarios import scenario_of
     from flyball.commands.campaign import Task, law_of
     from flyball.wire.quantities import parse_duration
 
@@ -80,7 +81,7 @@ def _prepare(request: Request) -> tuple[Scenario, list[Task]]:
     files = [p for p in (request.report, request.output) if p is not None]
     if len({os.path.realpath(p) for p in files}) < len(files):
         raise UsageError(f"--output and --report both name {request.report}; name two files")
-    scenario = _read(request.scenario)
+    scenario = scenario_of(request.scenario)
     if request.duration is not None:
         duration = parse_duration(request.duration, "--duration", positive=True)
         if duration <= scenario.score_from:
@@ -95,17 +96,6 @@ def _prepare(request: Request) -> tuple[Scenario, list[Task]]:
     return scenario, [
         Task(scenario, name, seed, compiled, seed == seeds[0]) for seed in seeds for name in names
     ]
-
-
-def _read(text: str) -> Scenario:
-    """A file where there is one or a path is meant, else a shipped scenario."""
-    from flyball.adapters.scenarios import read_scenario, shipped_scenario
-    from flyball.profiles.sample import catalogue
-
-    path = Path(text)
-    if path.is_file() or path.suffix or path.parent != Path():
-        return read_scenario(path, catalogue())
-    return shipped_scenario(text)
 
 
 def policies(given: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from flyball.adapters.ledger import Ledger
-from flyball.commands.live import begin, listening, live_of, scenario_of
+from flyball.adapters.scenarios import scenario_of
+from flyball.commands.live import begin, listening, live_of
 from flyball.server.page.live import Live
 from flyball.server.page.routes import app_of
 from tests.server.conftest import CHROMIUM
