@@ -62,8 +62,18 @@ class TunerListen(Listen):
     """0 takes a free one."""
 
 
+@dataclass(frozen=True)
+class LoopListen(Listen):
+    """The same for the controller of the loop."""
+
+    host: Annotated[str, Parameter(env_var="CONTROLLER_HOST")] = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    port: Annotated[int, Parameter(env_var="CONTROLLER_PORT")] = 3300
+    """0 takes a free one."""
+
+
 LISTEN = Parameter(name="*", group="Service")
-HERE, TUNER_HERE = Listen(), TunerListen()
+HERE, TUNER_HERE, LOOP_HERE = Listen(), TunerListen(), LoopListen()
 
 
 def serve_tuner(

@@ -90,11 +90,14 @@ def see(
         return None
     offered = _fresh(found.arrival_rate, steering)
     waiting, running = _fresh(found.waiting, steering), _fresh(found.running, steering)
+    if found.stated:
+        waiting = 0.0
     ready = counted(found, "ready")
     count = sum(ready.values())
     latencies: dict[str, dict[Quantile, Reading]] = {
         metric: {q: r for q, r in readings.items() if _fresh(r, steering) is not None}
         for metric, readings in (("ttft", found.ttft), ("itl", found.itl))
+        if not found.stated
     }
     return Seen(
         server,
@@ -109,8 +112,8 @@ def see(
         waiting or 0.0,
         running,
         _fresh(found.kv_usage, steering, 1.0),
-        _mean(latencies["ttft"]),
-        _mean(latencies["itl"]),
+        _mean(latencies.get("ttft", {})),
+        _mean(latencies.get("itl", {})),
         _fresh(found.cold_start, None, LONGEST_START),
         latencies,
         _blind(offered, running, waiting, _missing(promise, latencies), count),

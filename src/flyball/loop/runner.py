@@ -40,11 +40,15 @@ class Runner:
         *,
         advisor: Advisor | None = None,
         limit: Seconds | None = LIMIT,
+        pace: float = 1.0,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`limit`: seconds that a part may take, None: as long as it likes; `wall`: the time of records."""
+        """`limit`: seconds that a part may take, None: as long as it likes; `pace`: seconds of the world in
+        one of ours; `wall`: the time of records.
+        """
         self.law = law
         self.memory: Any = None
+        self.pace = pace
         self._source, self._sensor, self._actuator, self._clock = source, sensor, actuator, clock
         self._recorder, self._advisor, self._wall = recorder, advisor, wall
         self._fleet: Fleet | None = None
@@ -132,7 +136,7 @@ class Runner:
         """Cycle every period until stopped; `trigger` ends a wait. Period 0: on demand."""
         due = time.monotonic()
         while not stop.is_set():
-            period = self.law.period
+            period = self.law.period / self.pace
             wait = None if period <= 0 else max(0.0, due - time.monotonic())
             if self._wake.wait(wait):
                 self._wake.clear()

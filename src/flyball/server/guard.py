@@ -24,15 +24,15 @@ HEADERS = {
 
 
 class Guard:
-    """A guard of routes; `hosts` are the names under which the page is served."""
+    """A guard of routes; `hosts` are the names under which the page is served, None: any."""
 
-    def __init__(self, hosts: Collection[str] = LOOPBACK) -> None:
-        self.hosts = frozenset(hosts)
+    def __init__(self, hosts: Collection[str] | None = LOOPBACK) -> None:
+        self.hosts = None if hosts is None else frozenset(hosts)
 
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """PermissionDeniedException for a strange host, or for a change that another page asks for."""
         host = connection.headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in self.hosts:
+        if self.hosts is not None and urlsplit(f"//{host}").hostname not in self.hosts:
             raise PermissionDeniedException(f"the page is not served as '{host}'")
         if connection.scope.get("method") in READS:
             return

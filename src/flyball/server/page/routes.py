@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, Router, get, post
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import BaseRouteHandler
@@ -44,6 +44,18 @@ def app_of(live: Live, ledger: str = "", hosts: Collection[str] = LOOPBACK) -> L
         openapi_config=None,
         logging_config=None,
         request_max_body_size=64 * 1024,
+    )
+
+
+def page_of(live: Live, ledger: str = "", hosts: Collection[str] | None = LOOPBACK) -> Router:
+    """The same page as a part of a service, which has health of its own."""
+    return Router(
+        "/",
+        route_handlers=[h for h in handlers(live, ledger) if "/healthz" not in h.paths],
+        guards=[Guard(hosts)],
+        after_request=with_headers,
+        exception_handlers={HTTPException: _refused, Nothing: _absent},
+        include_in_schema=False,
     )
 
 

@@ -35,7 +35,7 @@ class Service(msgspec.Struct, frozen=True):
     name: str
     title: str
     about: str
-    handlers: tuple[BaseRouteHandler, ...]
+    handlers: tuple[BaseRouteHandler | Router, ...]
     ready: Callable[[], str] = lambda: ""
     limits: Limits = msgspec.field(default_factory=Limits)
 

@@ -1,0 +1,239 @@
+"""A Kubernetes cluster and its Prometheus as the loop's source of fleets and its sensor.
+
+Objects are listed once a cycle, for the fleet and the replicas alike; metrics are read beside them. Time is
+our own monotonic clock, so that a clock that is set does not disturb; how old a reading is, Prometheus says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from flyball.adapters.kubernetes.api import Api
+from flyball.adapters.kubernetes.assemble import Assembler, observe
+from flyball.adapters.kubernetes.governed import Cluster, Governed
+from flyball.adapters.kubernetes.listing import Scope, list_cluster
+from flyball.adapters.prometheus.errors import PrometheusError
+from flyball.adapters.prometheus.figures import Metrics, PodFigures, PodKey, RouterFigures
+from flyball.adapters.prometheus.observe import observation
+from flyball.spec.fleet import Fleet
+from flyball.spec.server import Load
+from flyball.spec.snapshot import Observation, Reading, Scrape, Variant
+from flyball.units import Seconds
+
+FRESH: Seconds = 5.0
+"""A list of objects that is no older serves a second time."""
+
+GONE: Seconds = 300.0
+"""What pods that are gone had done may be asked for so long."""
+SCRAPED: Seconds = 45.0
+"""So long after it is ready a pod should have been scraped."""
+
+Scraper = Callable[[], Metrics]
+Measured = Callable[[str, str], bool]
+
+
+class _Known(NamedTuple):
+    """A pod that was there."""
+
+    server: str
+    seen: Seconds
+    ready: Seconds | None
+    """Since when, as far as was seen."""
+
+
+class ClusterReader:
+    """Ports FleetSource, Sensor and Clock. `speed`: seconds of simulated engines in one of ours."""
+
+    def __init__(
+        self,
+        api: Api,
+        assembler: Assembler,
+        scope: Scope,
+        scrape: Scraper | None = None,
+        measured: Measured = lambda namespace, workload: False,
+        *,
+        speed: float = 1.0,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`scrape`: reads the metrics, None: there are none; `measured`: whether a workload ever had any."""
+        self._api, self._assembler, self._scope = api, assembler, scope
+        self._scrape, self._measured, self._speed = scrape, measured, speed
+        self._wall, self._monotonic = wall, monotonic
+        self._began = wall() * speed, monotonic()
+        self._read: Seconds | None = None
+        self._models: dict[tuple[str, str], str] = {}
+        self._had: set[str] = set()
+        self._pods: dict[PodKey, _Known] = {}
+        self._of_server: dict[str, list[PodKey]] = {}
+        self.cluster: Cluster | None = None
+        """As it was listed last."""
+        self.metrics: Metrics | None = None
+        """As they were read last."""
+
+    def now(self) -> Seconds:
+        """Since 1970 by the wall clock at the start, and our own since."""
+        wall, began = self._began
+        return wall + (self._monotonic() - began) * self._speed
+
+    def fleet(self) -> Fleet:
+        """Servers, profiles and cards as they are now. ClusterError."""
+        return self._listed().fleet
+
+    def _listed(self) -> Cluster:
+        now = self._monotonic()
+        if self.cluster is None or self._read is None or not 0 <= now - self._read <= FRESH:
+            listing = list_cluster(self._api, self._wall(), self._scope)
+            self.cluster, self._read = self._assembler.cluster(listing, self._models), now
+        return self.cluster
+
+    def observe(self) -> Scrape:
+        """Replicas and metrics of all servers. ClusterError."""
+        cluster = self._listed()
+        notes: list[str] = []
+        self._read = None  # the next cycle lists anew
+        metrics = None
+        if self._scrape is not None:
+            try:
+                metrics = self._scrape()
+                notes += metrics.notes
+            except PrometheusError as error:
+                notes.append(f"no metrics: {error}")
+        self.metrics = metrics
+        variants, by_server = observe(cluster), _by_server(cluster)
+        self._remember(cluster)
+        seen = []
+        for name in sorted(variants):
+            timed = tuple(_timed(v, self._speed) for v in variants[name])
+            one, said = self._observation(name, timed, by_server[name], metrics)
+            seen.append(one)
+            notes += said
+        return Scrape(self.now(), tuple(seen), cluster.capacity, None, (*cluster.notes, *notes))
+
+    def _observation(
+        self,
+        name: str,
+        variants: tuple[Variant, ...],
+        workloads: Sequence[Governed],
+        metrics: Metrics | None,
+    ) -> tuple[Observation, tuple[str, ...]]:
+        start = _cold_start(workloads, self._speed)
+        if metrics is not None:
+            figures = self._figures(name, workloads, metrics)
+            if figures:
+                self._had.add(name)
+            router = self._router(workloads, metrics)
+            if figures or router or not self._stated(name, workloads):
+                known = {f.key for f in figures if f.age is not None}
+                return observation(
+                    name,
+                    variants,
+                    figures,
+                    router,
+                    window=metrics.window,
+                    missing=self._missing(workloads, known),
+                    cold_start=start,
+                )
+        elif self._scrape is not None or not _load(workloads):
+            return Observation(name, variants, cold_start=start), ()
+        return _stated(name, variants, _load(workloads), start), ()
+
+    def _stated(self, name: str, workloads: Sequence[Governed]) -> bool:
+        """Whether its labels tell the load, and no metrics of it ever did."""
+        if _load(workloads) is None or name in self._had:
+            return False
+        if any(self._measured(w.namespace, w.name) for w in workloads):
+            self._had.add(name)
+            return False
+        return True
+
+    def _remember(self, cluster: Cluster) -> None:
+        """Which pods there were lately, and since when they are ready."""
+        now = self._monotonic()
+        for workload in cluster.governed:
+            for pod in workload.pods:
+                key = (workload.namespace, pod.name)
+                before = self._pods.get(key)
+                ready = before.ready if before else None
+                if pod.state == "ready" and ready is None:
+                    ready = now
+                self._pods[key] = _Known(workload.server, now, ready)
+        self._pods = {key: one for key, one in self._pods.items() if now - one.seen <= GONE}
+        self._of_server = {}
+        for key, one in self._pods.items():
+            self._of_server.setdefault(one.server, []).append(key)
+
+    def _figures(self, name: str, workloads: Sequence[Governed], metrics: Metrics) -> tuple[PodFigures, ...]:
+        """Of its pods, and of those that are gone since."""
+        for workload in workloads:
+            for figures in metrics.of((workload.namespace, pod.name) for pod in workload.pods):
+                if figures.model:
+                    self._models[workload.namespace, workload.name] = figures.model
+        return metrics.of(self._of_server.get(name, ()))
+
+    def _missing(self, workloads: Sequence[Governed], known: set[PodKey]) -> int:
+        """Pods that have been ready for a while, and that Prometheus does not know."""
+        now = self._monotonic()
+        ready = ((w.namespace, p.name) for w in workloads for p in w.pods if p.state == "ready")
+        return sum(
+            key not in known and (since := self._pods[key].ready) is not None and now - since > SCRAPED
+            for key in ready
+        )
+
+    def _router(self, workloads: Sequence[Governed], metrics: Metrics) -> RouterFigures | None:
+        model = next((m for w in workloads if (m := self._models.get((w.namespace, w.name)))), "")
+        return metrics.router(workloads[0].namespace, model) if model else None
+
+    def busy(self) -> Mapping[str, float]:
+        """How full each pod's batch is, 0 to 1, by "namespace/pod"; those that are not known are absent."""
+        if self.cluster is None or self.metrics is None:
+            return {}
+        found = {}
+        for workload in self.cluster.governed:
+            for one in self.metrics.of((workload.namespace, pod.name) for pod in workload.pods):
+                if one.running is not None and one.age is not None:
+                    share = (one.running + (one.waiting or 0.0)) / max(workload.max_batch_size, 1)
+                    found[f"{one.namespace}/{one.pod}"] = min(share, 1.0)
+        return found
+
+
+def _by_server(cluster: Cluster) -> dict[str, list[Governed]]:
+    found: dict[str, list[Governed]] = {}
+    for one in cluster.governed:
+        found.setdefault(one.server, []).append(one)
+    return found
+
+
+def _load(workloads: Sequence[Governed]) -> Load | None:
+    return next((w.load for w in workloads if w.load is not None), None)
+
+
+def _timed(variant: Variant, speed: float) -> Variant:
+    return variant if speed == 1.0 else replace(variant, waited=variant.waited * speed)
+
+
+def _cold_start(workloads: Sequence[Governed], speed: float) -> Reading | None:
+    starts = [w.cold_start * speed for w in workloads if w.cold_start is not None]
+    return Reading(sum(starts) / len(starts)) if starts else None
+
+
+def _stated(
+    name: str, variants: tuple[Variant, ...], load: Load | None, start: Reading | None
+) -> Observation:
+    """What its labels say: not measured, so latencies are the model's."""
+    if load is None:
+        return Observation(name, variants, cold_start=start)
+    return Observation(
+        name,
+        variants,
+        Reading(load.arrival_rate),
+        Reading(load.in_tokens) if load.in_tokens else None,
+        Reading(load.out_tokens) if load.out_tokens else None,
+        waiting=Reading(0.0),
+        cold_start=start,
+        stated=True,
+    )

@@ -1,0 +1,149 @@
+"""The options of `flyball loop`: light, as every start of the command line imports them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from flyball.commands.plan_options import Flag
+from flyball.commands.serve_options import LISTEN, LOOP_HERE, LoopListen
+
+LOOPED = """
+Exit codes:
+
+- 0: it was ended (SIGTERM, Ctrl-C)
+- 2: an option or a data file is wrong, or the port is taken
+- 5: there is no cluster, it cannot be reached, or it refuses
+- 70: a fault of Flyball itself
+"""
+LOOP_VARIABLES = (
+    "CONTROLLER_HOST",
+    "CONTROLLER_PORT",
+    "INFERNO_CONTROL_PERIOD",
+    "INFERNO_CONTROL_DYNAMIC",
+    "INFERNO_DATA_PATH",
+    "INFERNO_CYCLE_LOG",
+    "INFERNO_PROMETHEUS_URL",
+    "INFERNO_PROMETHEUS_TOKEN_PATH",
+    "INFERNO_PROMETHEUS_CA_PATH",
+    "INFERNO_PROMETHEUS_INSECURE",
+    "INFERNO_PROMETHEUS_WINDOW",
+    "DEFAULT_MAX_BATCH_SIZE",
+    "WATCH_NAMESPACE",
+)
+"""Inferno's, for its control loop."""
+
+
+@dataclass(frozen=True)
+class InCluster:
+    """Which cluster, and what of it."""
+
+    kubeconfig: Path | None = None
+    """Left out: KUBECONFIG, the pod's service account, the user's own."""
+    context: str | None = None
+    """Of the kubeconfig."""
+    namespace: str = ""
+    """Of our own objects: Lease, memory, recommendations. Left out, the pod's, else flyball."""
+    watch: Annotated[str, Parameter(env_var="WATCH_NAMESPACE")] = ""
+    """Only workloads of this namespace; left out, of all."""
+    kinds: tuple[str, ...] = ()
+    """Further kinds with /scale: leaderworkersets.leaderworkerset.x-k8s.io/v1."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Where metrics come from."""
+
+    prometheus: Annotated[str | None, Parameter(env_var="INFERNO_PROMETHEUS_URL")] = None
+    """Its address. Left out, load is what labels state."""
+    prometheus_token: Annotated[Path | None, Parameter(env_var="INFERNO_PROMETHEUS_TOKEN_PATH")] = None
+    """A file with a bearer token; read again for each request."""
+    prometheus_ca: Annotated[Path | None, Parameter(env_var="INFERNO_PROMETHEUS_CA_PATH")] = None
+    """Authorities to trust (PEM)."""
+    prometheus_insecure: Annotated[Flag, Parameter(env_var="INFERNO_PROMETHEUS_INSECURE")] = False
+    """Trust any certificate."""
+    window: Annotated[str, Parameter(env_var="INFERNO_PROMETHEUS_WINDOW")] = "1m"
+    """Over which rates are taken."""
+    metrics: Path | None = None
+    """Names of metrics of another engine than vLLM (kind: Metrics)."""
+    speed: float = 1.0
+    """Of a sandbox whose engines run faster than time."""
+
+
+CLUSTER, METRICS = Parameter(name="*", group="Cluster"), Parameter(name="*", group="Metrics")
+ANY, NONE = InCluster(), Metrics()
+
+
+def loop(
+    period: Annotated[float, Parameter(env_var="INFERNO_CONTROL_PERIOD")] = 60.0,
+    dynamic: Annotated[Flag, Parameter(env_var="INFERNO_CONTROL_DYNAMIC")] = False,
+    /,
+    *,
+    data: Annotated[Path | None, Parameter(env_var="INFERNO_DATA_PATH")] = None,
+    mode: Literal["act", "recommend"] = "act",
+    max_batch_size: Annotated[int, Parameter(env_var="DEFAULT_MAX_BATCH_SIZE")] = 0,
+    cycle_log: Annotated[str | None, Parameter(env_var="INFERNO_CYCLE_LOG")] = None,
+    ledger: Path | None = None,
+    cluster: Annotated[InCluster, CLUSTER] = ANY,
+    metrics: Annotated[Metrics, METRICS] = NONE,
+    listen: Annotated[LoopListen, LISTEN] = LOOP_HERE,
+) -> int:
+    """Govern the model servers of a cluster: observe, decide, act, period after period.
+
+    Governed is what has the label inferno.server.managed=true. Its page, and /invoke for a cycle on demand,
+    are on port 3300. Only one of several loops acts: who holds the Lease.
+
+    Examples:
+
+    `flyball loop`
+
+    `flyball loop 30 --prometheus http://127.0.0.1:9090 --mode recommend`
+
+    `INFERNO_DATA_PATH=sample-data/large/ flyball loop 60 true`
+
+    Parameters
+    ----------
+    period
+        Seconds between cycles; 0: only on demand.
+    dynamic
+        true reads the static data anew in each cycle.
+    data
+        Directory of Inferno's static data: accelerators, models, classes. Left out, the library knows them.
+    mode
+        For servers that do not say it themselves: act on them, or only recommend.
+    max_batch_size
+        Pins the batch of servers that pin none.
+    cycle_log
+        A file to which each cycle adds a line of JSON; - is none.
+    ledger
+        A file that keeps every cycle for `flyball replay`.
+    """
+    from flyball.commands.loop import Request, run
+
+    return run(
+        Request(
+            period=period,
+            dynamic=dynamic,
+            data=data,
+            mode=mode,
+            max_batch_size=max_batch_size,
+            cycle_log=None if cycle_log in (None, "-") else Path(cycle_log),
+            ledger=ledger,
+            kubeconfig=cluster.kubeconfig,
+            context=cluster.context,
+            namespace=cluster.namespace,
+            watch=cluster.watch,
+            kinds=cluster.kinds,
+            prometheus=metrics.prometheus,
+            token_file=metrics.prometheus_token,
+            ca_file=metrics.prometheus_ca,
+            insecure=metrics.prometheus_insecure,
+            window=metrics.window,
+            metrics=metrics.metrics,
+            speed=metrics.speed,
+            listen=asdict(listen),
+        )
+    )
