@@ -74,6 +74,8 @@ class ClusterReader:
         """As it was listed last."""
         self.metrics: Metrics | None = None
         """As they were read last."""
+        self.seen = Scrape(0.0)
+        """What was made of both."""
 
     def now(self) -> Seconds:
         """Since 1970 by the wall clock at the start, and our own since."""
@@ -112,7 +114,8 @@ class ClusterReader:
             one, said = self._observation(name, timed, by_server[name], metrics)
             seen.append(one)
             notes += said
-        return Scrape(self.now(), tuple(seen), cluster.capacity, None, (*cluster.notes, *notes))
+        self.seen = Scrape(self.now(), tuple(seen), cluster.capacity, None, (*cluster.notes, *notes))
+        return self.seen
 
     def _observation(
         self,

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from flyball.commands.plan_options import Flag
-from flyball.commands.serve_options import LISTEN, LOOP_HERE, LoopListen
+from flyball.commands.serve_options import (
+    ACTUATOR_HERE,
+    COLLECTOR_HERE,
+    LISTEN,
+    LOOP_HERE,
+    ActuatorListen,
+    CollectorListen,
+    LoopListen,
+)
+
+if TYPE_CHECKING:
+    from flyball.commands.loop_parts import Request
 
 LOOPED = """
 Exit codes:
@@ -22,6 +33,10 @@ Exit codes:
 LOOP_VARIABLES = (
     "CONTROLLER_HOST",
     "CONTROLLER_PORT",
+    "COLLECTOR_HOST",
+    "COLLECTOR_PORT",
+    "ACTUATOR_HOST",
+    "ACTUATOR_PORT",
     "INFERNO_CONTROL_PERIOD",
     "INFERNO_CONTROL_DYNAMIC",
     "INFERNO_DATA_PATH",
@@ -73,8 +88,27 @@ class Metrics:
     """Of a sandbox whose engines run faster than time."""
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Parts that run elsewhere, Flyball's or Inferno's own; without a host the part runs here."""
+
+    collector_host: Annotated[str, Parameter(env_var="COLLECTOR_HOST")] = ""
+    """Of a collector."""
+    collector_port: Annotated[int, Parameter(env_var="COLLECTOR_PORT")] = 8080
+    """Of it."""
+    inferno_host: Annotated[str, Parameter(env_var="INFERNO_HOST")] = ""
+    """Of an optimizer."""
+    inferno_port: Annotated[int, Parameter(env_var="INFERNO_PORT")] = 8080
+    """Of it."""
+    actuator_host: Annotated[str, Parameter(env_var="ACTUATOR_HOST")] = ""
+    """Of an actuator."""
+    actuator_port: Annotated[int, Parameter(env_var="ACTUATOR_PORT")] = 8080
+    """Of it."""
+
+
 CLUSTER, METRICS = Parameter(name="*", group="Cluster"), Parameter(name="*", group="Metrics")
-ANY, NONE = InCluster(), Metrics()
+PARTS = Parameter(name="*", group="Parts elsewhere")
+ANY, NONE, ALL_HERE = InCluster(), Metrics(), Elsewhere()
 
 
 def loop(
@@ -89,6 +123,7 @@ def loop(
     ledger: Path | None = None,
     cluster: Annotated[InCluster, CLUSTER] = ANY,
     metrics: Annotated[Metrics, METRICS] = NONE,
+    elsewhere: Annotated[Elsewhere, PARTS] = ALL_HERE,
     listen: Annotated[LoopListen, LISTEN] = LOOP_HERE,
 ) -> int:
     """Govern the model servers of a cluster: observe, decide, act, period after period.
@@ -121,29 +156,112 @@ def loop(
     ledger
         A file that keeps every cycle for `flyball replay`.
     """
-    from flyball.commands.loop import Request, run
+    from msgspec.structs import replace
 
+    from flyball.commands.loop import run
+
+    asked = _request(data, cluster, metrics)
     return run(
-        Request(
+        replace(
+            asked,
             period=period,
             dynamic=dynamic,
-            data=data,
             mode=mode,
             max_batch_size=max_batch_size,
             cycle_log=None if cycle_log in (None, "-") else Path(cycle_log),
             ledger=ledger,
-            kubeconfig=cluster.kubeconfig,
-            context=cluster.context,
-            namespace=cluster.namespace,
-            watch=cluster.watch,
-            kinds=cluster.kinds,
-            prometheus=metrics.prometheus,
-            token_file=metrics.prometheus_token,
-            ca_file=metrics.prometheus_ca,
-            insecure=metrics.prometheus_insecure,
-            window=metrics.window,
-            metrics=metrics.metrics,
-            speed=metrics.speed,
+            collector=_address(elsewhere.collector_host, elsewhere.collector_port),
+            optimizer=_address(elsewhere.inferno_host, elsewhere.inferno_port),
+            actuator=_address(elsewhere.actuator_host, elsewhere.actuator_port),
             listen=asdict(listen),
         )
+    )
+
+
+def _address(host: str, port: int) -> str | None:
+    if not host:
+        return None
+    return host if "://" in host else f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+SERVES = """
+Exit codes:
+
+- 0: it was ended (SIGTERM, Ctrl-C)
+- 2: an option is wrong, or the port is taken
+- 5: there is no cluster, it cannot be reached, or it refuses
+- 70: a fault of Flyball itself
+"""
+
+
+def collector(
+    *,
+    data: Annotated[Path | None, Parameter(env_var="INFERNO_DATA_PATH")] = None,
+    cluster: Annotated[InCluster, CLUSTER] = ANY,
+    metrics: Annotated[Metrics, METRICS] = NONE,
+    listen: Annotated[CollectorListen, LISTEN] = COLLECTOR_HERE,
+) -> int:
+    """Serve what Inferno's control loop reads: GET /collect.
+
+    A server whose load is not known is left out of the answer, so that nobody takes it for idle.
+
+    Examples:
+
+    `flyball collector`
+
+    `flyball collector --prometheus http://127.0.0.1:9090`
+
+    Parameters
+    ----------
+    data
+        Directory of Inferno's static data; left out, the library knows models and accelerators.
+    """
+    from flyball.commands.loop_services import collector as run
+
+    return run(_request(data, cluster, metrics), asdict(listen))
+
+
+def actuator(
+    *,
+    data: Annotated[Path | None, Parameter(env_var="INFERNO_DATA_PATH")] = None,
+    cluster: Annotated[InCluster, CLUSTER] = ANY,
+    listen: Annotated[ActuatorListen, LISTEN] = ACTUATOR_HERE,
+) -> int:
+    """Carry out what Inferno's control loop decides: POST /update.
+
+    What an update does not speak of is left alone; the last replica of a server stays.
+
+    Examples:
+
+    `flyball actuator`
+
+    `flyball actuator --port 3303 --watch infer`
+
+    Parameters
+    ----------
+    data
+        Directory of Inferno's static data; left out, the library knows models and accelerators.
+    """
+    from flyball.commands.loop_services import actuator as run
+
+    return run(_request(data, cluster, NONE), asdict(listen))
+
+
+def _request(data: Path | None, cluster: InCluster, metrics: Metrics) -> Request:
+    from flyball.commands.loop_parts import Request
+
+    return Request(
+        data=data,
+        kubeconfig=cluster.kubeconfig,
+        context=cluster.context,
+        namespace=cluster.namespace,
+        watch=cluster.watch,
+        kinds=cluster.kinds,
+        prometheus=metrics.prometheus,
+        token_file=metrics.prometheus_token,
+        ca_file=metrics.prometheus_ca,
+        insecure=metrics.prometheus_insecure,
+        window=metrics.window,
+        metrics=metrics.metrics,
+        speed=metrics.speed,
     )

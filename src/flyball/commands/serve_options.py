@@ -72,8 +72,29 @@ class LoopListen(Listen):
     """0 takes a free one."""
 
 
+@dataclass(frozen=True)
+class CollectorListen(Listen):
+    """The same for the collector."""
+
+    host: Annotated[str, Parameter(env_var="COLLECTOR_HOST")] = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    port: Annotated[int, Parameter(env_var="COLLECTOR_PORT")] = 3301
+    """0 takes a free one."""
+
+
+@dataclass(frozen=True)
+class ActuatorListen(Listen):
+    """The same for the actuator."""
+
+    host: Annotated[str, Parameter(env_var="ACTUATOR_HOST")] = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    port: Annotated[int, Parameter(env_var="ACTUATOR_PORT")] = 3303
+    """0 takes a free one."""
+
+
 LISTEN = Parameter(name="*", group="Service")
 HERE, TUNER_HERE, LOOP_HERE = Listen(), TunerListen(), LoopListen()
+COLLECTOR_HERE, ACTUATOR_HERE = CollectorListen(), ActuatorListen()
 
 
 def serve_tuner(

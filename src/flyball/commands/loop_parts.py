@@ -1,0 +1,295 @@
+"""The parts of a control loop on a cluster, here or elsewhere, put together from options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flyball.spec.decision import Decision, Order
+from flyball.spec.fleet import Fleet
+from flyball.spec.snapshot import Snapshot
+from flyball.spec.steering import Steering
+from flyball.units import Seconds
+
+if TYPE_CHECKING:
+    from flyball.adapters.cluster import ClusterReader
+    from flyball.adapters.kubernetes.actuator import KubernetesActuator
+    from flyball.adapters.kubernetes.checkpoint import Checkpoint
+    from flyball.adapters.kubernetes.lease import Lease
+    from flyball.adapters.kubernetes.recommend import Recommender
+    from flyball.laws.law import Law
+    from flyball.loop.ports import Actuator, Advisor
+
+NAMESPACE = "flyball"
+"""Of our own objects, where neither an option nor a service account says it."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    period: float = 60.0
+    dynamic: bool = False
+    data: Path | None = None
+    mode: str = "act"
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespace: str = ""
+    watch: str = ""
+    kinds: tuple[str, ...] = ()
+    prometheus: str | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    insecure: bool = False
+    window: str = "1m"
+    """As Prometheus writes it, or as we do."""
+    metrics: Path | None = None
+    speed: float = 1.0
+    max_batch_size: int = 0
+    cycle_log: Path | None = None
+    ledger: Path | None = None
+    collector: str | None = None
+    optimizer: str | None = None
+    actuator: str | None = None
+    """Addresses of parts that run elsewhere."""
+    listen: dict[str, Any] = {}
+
+
+class Parts(msgspec.Struct):
+    """What a loop is made of; the lease and what hangs on it only where it writes to a cluster itself."""
+
+    reader: Any
+    """Ports FleetSource, Sensor and Clock."""
+    law: Remembering
+    advisor: Advisor | None = None
+    hands: Actuator | None = None
+    lease: Lease | None = None
+    checkpoint: Checkpoint | None = None
+    recommender: Recommender | None = None
+    address: str = ""
+
+
+def parts_of(request: Request, stack: ExitStack) -> Parts:
+    """The parts as asked for: here, or elsewhere. ClusterError, CallError, WireError, ValueError."""
+    steering = Steering(period=request.period, plan_period=min(60.0, request.period or 60.0))
+    law, advisor = _decider(request, steering)
+    api = None
+    if request.collector is None or request.actuator is None:
+        from flyball.adapters.kubernetes.api import Api
+
+        api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
+    parts = Parts(
+        _reader(request, api), law, advisor, address=api.address if api else request.collector or ""
+    )
+    if request.actuator is None:
+        _act_here(parts, request, api, stack)
+    else:
+        _act_there(parts, request)
+    return parts
+
+
+def _decider(request: Request, steering: Steering) -> tuple[Remembering, Advisor | None]:
+    from flyball.decide.law import Flyball
+
+    if request.optimizer is None:
+        return Remembering(Flyball(steering), steering), None
+    from flyball.client.optimizer import OptimizerClient
+    from flyball.commands.loop_remote import RemoteOptimizer
+    from flyball.laws.advised import Advised
+
+    if request.data is None:
+        raise ValueError("an optimizer elsewhere wants Inferno's data: give --data, or INFERNO_DATA_PATH")
+    law = Advised(period=request.period)
+    return Remembering(law, steering), RemoteOptimizer(OptimizerClient(request.optimizer))
+
+
+def _reader(request: Request, api: Any) -> Any:
+    if request.collector is None:
+        return reader_of(request, api)
+    from flyball.client.control import CollectorClient
+    from flyball.commands.loop_remote import Data, RemoteCollector
+
+    if request.data is None:
+        raise ValueError("a collector elsewhere wants Inferno's data: give --data, or INFERNO_DATA_PATH")
+    return RemoteCollector(CollectorClient(request.collector), Data(request.data, request.dynamic))
+
+
+def _act_here(parts: Parts, request: Request, api: Any, stack: ExitStack) -> None:
+    from flyball.adapters.kubernetes.checkpoint import Checkpoint
+
+    if request.collector is not None:
+        raise ValueError("with a collector elsewhere the actuator is elsewhere, too: set ACTUATOR_HOST")
+    namespace = request.namespace or own_namespace(api.namespace)
+    parts.lease = lease_of(request, namespace, stack)
+    actuator, parts.recommender = _hands(api, parts.lease, namespace, parts.reader, parts.law, stack)
+    parts.hands = Hands(parts.reader, actuator, parts.recommender, parts.law)
+    parts.checkpoint = Checkpoint(api, parts.lease, namespace)
+
+
+def _act_there(parts: Parts, request: Request) -> None:
+    from flyball.adapters.collected import collected
+    from flyball.client.control import ActuatorClient
+    from flyball.commands.loop_remote import RemoteActuator, RemoteCollector
+    from flyball.wire.inferno_loop import Resource
+
+    reader = parts.reader
+
+    def resources() -> dict[str, Resource]:
+        if isinstance(reader, RemoteCollector):
+            return reader.found.resources if reader.found else {}
+        return collected(reader.cluster, reader.seen, reader.metrics).resources if reader.cluster else {}
+
+    assert request.actuator is not None
+    parts.hands = RemoteActuator(ActuatorClient(request.actuator), resources)
+
+
+def own_namespace(found: str | None) -> str:
+    """Of the pod, else of our objects."""
+    return found if found and found != "default" else NAMESPACE
+
+
+def lease_of(request: Request, namespace: str, stack: ExitStack) -> Lease:
+    """A lease that is tried for from now on, and given back at the end."""
+    from flyball.adapters.kubernetes.api import Api
+    from flyball.adapters.kubernetes.lease import RENEW_DEADLINE, Lease
+
+    api = stack.enter_context(closing(Api(request.kubeconfig, request.context, timeout=RENEW_DEADLINE / 2)))
+    ensure_namespace(api, namespace)
+    lease = Lease(api, namespace)
+    lease.start()
+    stack.callback(lease.stop)
+    return lease
+
+
+def ensure_namespace(api: Any, namespace: str) -> None:
+    """Make it where it is not there, and where we may; else who writes there will say so."""
+    from flyball.adapters.kubernetes.errors import ApiError, NotFound
+    from flyball.adapters.kubernetes.objects import Workload
+
+    try:
+        api.get(f"/api/v1/namespaces/{namespace}", Workload)
+    except NotFound:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        api.post("/api/v1/namespaces", body, Workload)
+    except ApiError:
+        return
+
+
+def reader_of(request: Request, api: Any) -> ClusterReader:
+    """The cluster and its metrics as the loop sees them. Or WireError, ValueError."""
+    from flyball.adapters.cluster import ClusterReader
+    from flyball.adapters.kubernetes.assemble import Assembler, Rules
+    from flyball.adapters.kubernetes.listing import Scope, kind_of
+    from flyball.adapters.prometheus.client import Prometheus
+    from flyball.adapters.prometheus.mapping import read_names, shipped_names
+    from flyball.adapters.prometheus.read import read
+
+    known = _known(request)
+    rules = Rules(mode=request.mode, max_batch_size=request.max_batch_size)  # type: ignore[arg-type]
+    scope = Scope(namespace=request.watch, kinds=tuple(map(kind_of, request.kinds)))
+    scrape = None
+    if request.prometheus is not None:
+        asked = Prometheus(request.prometheus, request.token_file, request.ca_file, request.insecure)
+        names = read_names(request.metrics) if request.metrics else shipped_names()
+        window = window_of(request.window)
+        scrape = lambda: read(asked, names, window, request.speed)  # noqa: E731
+    return ClusterReader(api, Assembler(known, rules), scope, scrape, speed=request.speed)
+
+
+def _known(request: Request) -> Any:
+    from flyball.adapters.files import read_fleet
+    from flyball.adapters.kubernetes.known import Given, Library
+
+    if request.data is None:
+        return Library()
+    return Given(read_fleet(request.data, servers=False))
+
+
+def _hands(
+    api: Any, lease: Lease, namespace: str, reader: ClusterReader, law: Remembering, stack: ExitStack
+) -> tuple[KubernetesActuator, Recommender]:
+    from flyball.adapters.kubernetes.actuator import KubernetesActuator
+    from flyball.adapters.kubernetes.events import Events
+    from flyball.adapters.kubernetes.freeze import frozen
+    from flyball.adapters.kubernetes.recommend import Recommender
+
+    events = Events(api)
+    actuator = KubernetesActuator(
+        api,
+        lease,
+        lambda: reader.cluster,
+        lambda: frozen(api, namespace),
+        events=events,
+        why=law.why,
+        busy=reader.busy,
+    )
+    stack.callback(actuator.close)
+    return actuator, Recommender(api, lease, namespace, events=events)
+
+
+class Remembering:
+    """A law, and what it decided last."""
+
+    def __init__(self, law: Law[Any], steering: Steering) -> None:
+        self._law, self.steering = law, steering
+        self.name, self.period = law.name, law.period
+        self.decision: Decision | None = None
+        self.fleet: Fleet | None = None
+
+    def __call__(self, snapshot: Snapshot, memory: Any) -> tuple[Decision, Any]:
+        """Decide, and remember."""
+        self.decision, after = self._law(snapshot, memory)
+        self.fleet = snapshot.fleet
+        return self.decision, after
+
+    def why(self, server: str) -> str:
+        """Why it has what it has, in a sentence."""
+        from flyball.report import moves
+
+        steps = self.decision.steps if self.decision else ()
+        step = next((s for s in steps if s.server == server), None)
+        return "" if step is None else moves.why(step)
+
+    def costs(self) -> dict[str, float]:
+        """Dollars per hour of what is ordered, by server."""
+        if self.decision is None or self.fleet is None:
+            return {}
+        price = {a.name: a.cost for a in self.fleet.accelerators}
+        units = {(p.model, p.accelerator): p.accelerator_count for p in self.fleet.profiles}
+        model = {s.name: s.model for s in self.fleet.servers}
+        return {
+            step.server: sum(
+                o.replicas * price.get(o.accelerator, 0.0) * units.get((model[o.server], o.accelerator), 1)
+                for o in step.orders
+            )
+            for step in self.decision.steps
+        }
+
+
+class Hands:
+    """The port Actuator: what may be acted on is, all else is recommended."""
+
+    def __init__(
+        self, reader: ClusterReader, actuator: KubernetesActuator, recommender: Recommender, law: Remembering
+    ) -> None:
+        self._reader, self._actuator, self._recommender, self._law = reader, actuator, recommender, law
+
+    def act(self, orders: Sequence[Order]) -> tuple[str, ...]:
+        """Carry out and publish."""
+        cluster = self._reader.cluster
+        if cluster is None:
+            return ()
+        acting = {g.server for g in cluster.governed if g.mode == "act"}
+        said = self._actuator.act([o for o in orders if o.server in acting])
+        return (*said, *self._recommender.publish(cluster, orders, self._law.why, self._law.costs()))
+
+
+def window_of(text: str) -> Seconds:
+    """Of rates: 1m, 90s. Or WireError."""
+    from flyball.wire.quantities import parse_duration
+
+    asked = text.strip()
+    return parse_duration(asked + "in" if asked.endswith("m") else asked, "--window", positive=True)
