@@ -9,6 +9,8 @@ python -m benchmarks accuracy        the latency model beside the plant: means, 
 python -m benchmarks forecast        forecasts against what came: coverage, error, microseconds
 python -m benchmarks profiles        latency profiles and priors on shapes and models they have not seen
 python -m benchmarks services        /optimizeOne at one client, and at eight at the same time
+python -m benchmarks prometheus      a scrape of a fleet of 500 and 5,000 workloads: seconds and memory
+python -m benchmarks kubernetes      from lists of objects to a governed cluster: a first and a quiet cycle
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks import accuracy, profiles, simulate
+from benchmarks import accuracy, kubernetes, profiles, simulate
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
+from benchmarks.prometheus import bench_prometheus
 from benchmarks.reference import optimizer as reference
 from benchmarks.services import bench_services
 from flyball.solve import auto
@@ -162,12 +165,14 @@ def main() -> int:
         "simulate": simulate.main,
         "accuracy": accuracy.main,
         "profiles": profiles.main,
+        "prometheus": bench_prometheus,
+        "kubernetes": kubernetes.main,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     arguments = parser.parse_args()
-    alone = {"accuracy", "forecast", "profiles", "simulate"}
+    alone = {"accuracy", "forecast", "kubernetes", "profiles", "prometheus", "simulate"}
     if generator() is None and not set(arguments.names or every) <= alone:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",

@@ -72,6 +72,13 @@ def test_a_broken_file_in_a_directory_is_named(tmp_path):
         read_fleet(tmp_path)
 
 
+def test_servers_may_come_from_elsewhere(tmp_path):
+    write(tmp_path, {name: doc for name, doc in files_of(G3).items() if "server-data" not in name})
+    with pytest.raises(WireError, match=r"server-data\.json is missing"):
+        read_fleet(tmp_path)
+    assert read_fleet(tmp_path, servers=False).servers == ()
+
+
 def test_flyballs_own_form_is_known_by_its_kind():
     assert fleet_from({"fleet.yaml": OWN, "scenario.yaml": {"kind": "Scenario"}}).generation == "flyball"
     assert fleet_from({"again.yaml": own_document(fleet_from({"fleet.yaml": OWN}))}).generation == "flyball"

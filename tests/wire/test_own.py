@@ -227,6 +227,12 @@ def test_a_document_is_read_in_seconds_and_dollars() -> None:
     )
 
 
+def test_accelerators_that_a_server_may_have_are_kept() -> None:
+    fleet = fleet_from_own(changed("servers/0/accelerators", ["H100x2"]), "fleet.yaml")
+    assert [server.accelerators for server in fleet.servers] == [("H100x2",), ()]
+    assert fleet_from_own(own_document(fleet), "again") == fleet
+
+
 def test_without_capacity_there_is_no_limit() -> None:
     document = parsed()
     del document["capacity"]
@@ -254,6 +260,8 @@ def test_without_capacity_there_is_no_limit() -> None:
         ("servers/0/class", "premium", r'servers\[0\].class is "premium".*Near: Premium'),
         ("servers/0/model", "org/7B", "no such profiled model.*org/70B"),
         ("servers/0/keepAccelerator", "yes", "true or false"),
+        ("servers/0/accelerators", "H100", "allowed is a list"),
+        ("servers/0/accelerators", ["H10"], r"accelerators\[0\] is \"H10\".*Near: H100"),
         ("servers/1/name", "chat", r"servers\[1\]: chat is there already"),
         ("servers/1/current/accelerator", "H10", "Near: H100"),
         (

@@ -76,6 +76,7 @@ class ClusterReader:
         """As they were read last."""
         self.seen = Scrape(0.0)
         """What was made of both."""
+        self._shown: tuple[Seconds, Cluster | None] = (0.0, None)
 
     def now(self) -> Seconds:
         """Since 1970 by the wall clock at the start, and our own since."""
@@ -115,7 +116,13 @@ class ClusterReader:
             seen.append(one)
             notes += said
         self.seen = Scrape(self.now(), tuple(seen), cluster.capacity, None, (*cluster.notes, *notes))
+        self._shown = self.seen.time, cluster
         return self.seen
+
+    def cluster_of(self, time: Seconds) -> Cluster | None:
+        """The cluster as it was when the scrape of that time was made; None: another one was made since."""
+        shown, cluster = self._shown
+        return cluster if shown == time else None
 
     def _observation(
         self,

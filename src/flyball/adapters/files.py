@@ -15,23 +15,26 @@ STANDARD_INPUT = Path("-")
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
-def read_fleet(path: Path, catalogue: CatalogueSource = None) -> Fleet:
-    """Read a directory of documents, one file, or `-`, standard input; whatever goes wrong is a WireError."""
+def read_fleet(path: Path, catalogue: CatalogueSource = None, servers: bool = True) -> Fleet:
+    """Read a directory of documents, one file, or `-`, standard input; whatever goes wrong is a WireError.
+
+    `servers`: whether Inferno's server data must be there.
+    """
     where = "standard input" if path == STANDARD_INPUT else str(path)
     try:
         if path == STANDARD_INPUT:
             if sys.stdin is None:
                 raise WireError(where, "is closed", mend="Give a file, or pipe the document in")
-            return fleet_from({where: _read(sys.stdin.buffer, where)}, catalogue)
+            return fleet_from({where: _read(sys.stdin.buffer, where)}, catalogue, servers)
         if not path.is_dir():
-            return fleet_from({where: _read_file(path, where)}, catalogue)
+            return fleet_from({where: _read_file(path, where)}, catalogue, servers)
         files = sorted(
             f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
         )
         if not files:
             mend = "Give a directory with Inferno's files or a Flyball fleet"
             raise WireError(where, f"no file in it ends in {', '.join(SUFFIXES)}", mend=mend)
-        return fleet_from({str(file): _read_file(file, str(file)) for file in files}, catalogue)
+        return fleet_from({str(file): _read_file(file, str(file)) for file in files}, catalogue, servers)
     except OSError as error:
         raise _unreadable(where, error) from None
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flyball.adapters.cluster import ClusterReader
     from flyball.adapters.kubernetes.actuator import KubernetesActuator
     from flyball.adapters.kubernetes.checkpoint import Checkpoint
+    from flyball.adapters.kubernetes.governed import Cluster
     from flyball.adapters.kubernetes.lease import Lease
     from flyball.adapters.kubernetes.recommend import Recommender
     from flyball.laws.law import Law
@@ -220,7 +221,7 @@ def _hands(
     actuator = KubernetesActuator(
         api,
         lease,
-        lambda: reader.cluster,
+        lambda: law.cluster_of(reader),
         lambda: frozen(api, namespace),
         events=events,
         why=law.why,
@@ -244,6 +245,10 @@ class Remembering:
         self.decision, after = self._law(snapshot, memory)
         self.fleet = snapshot.fleet
         return self.decision, after
+
+    def cluster_of(self, reader: ClusterReader) -> Cluster | None:
+        """The cluster that the last decision was made from; its versions guard what is written."""
+        return None if self.decision is None else reader.cluster_of(self.decision.time)
 
     def why(self, server: str) -> str:
         """Why it has what it has, in a sentence."""
@@ -279,9 +284,9 @@ class Hands:
 
     def act(self, orders: Sequence[Order]) -> tuple[str, ...]:
         """Carry out and publish."""
-        cluster = self._reader.cluster
+        cluster = self._law.cluster_of(self._reader)
         if cluster is None:
-            return ()
+            return ("the cluster has been read anew since this was decided: the next cycle acts",)
         acting = {g.server for g in cluster.governed if g.mode == "act"}
         said = self._actuator.act([o for o in orders if o.server in acting])
         return (*said, *self._recommender.publish(cluster, orders, self._law.why, self._law.costs()))

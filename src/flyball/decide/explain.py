@@ -249,7 +249,8 @@ class Explainer:
             return "mix"
         if better:
             return "capacity"
-        if server.keep_accelerator and server.current.accelerator == allocation.accelerator:
+        kept = (server.current.accelerator,) if server.keep_accelerator else server.accelerators
+        if kept == (allocation.accelerator,):
             return "pinned"
         if allocation.cost > self._least_cost[s] + SAME:
             return "kept"
@@ -262,7 +263,7 @@ class Explainer:
         reasons = {e.reason for e in exclusions}
         if not reasons.isdisjoint(("out_of_reach", "kv_too_small", "too_many")):
             return "out_of_reach"
-        return "pinned" if "not_current" in reasons else "no_profile"
+        return "no_profile" if reasons.isdisjoint(("not_current", "not_allowed")) else "pinned"
 
     def _exclusion(self, s: int, accelerator: str, kind: str, worst: int, best: float) -> Exclusion:
         if kind != "out_of_reach":

@@ -126,6 +126,7 @@ def excluded(exclusion: Exclusion) -> str:
         )
     return {
         "not_current": f"{name}: not its present accelerator, which must be kept",
+        "not_allowed": f"{name}: not among the accelerators that this server can have",
         "unknown_accelerator": f"{name}: has a profile, but the fleet does not know it",
         "not_learned": f"{name}: its profile says that a request takes no time (not learned yet)",
         "kv_too_small": f"{name}: its KV cache does not hold one request",

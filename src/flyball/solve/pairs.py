@@ -43,6 +43,7 @@ EXCLUSIONS = (
     "not_learned",
     "kv_too_small",
     "too_many",
+    "not_allowed",
 )
 FORMS = (FlatTiming, PhaseTiming, ChunkedTiming, IterationTiming)
 _NOTHING = IterationTiming(0.0, 0.0, 0.0, 0.0)
@@ -87,6 +88,7 @@ class Pairs:
         self.exclude("unknown_accelerator", self.accelerator < 0)
         self.exclude("not_learned", self._of_profiles(_unlearned) > 0)
         self.exclude("not_current", self._elsewhere())
+        self.exclude("not_allowed", self._not_allowed())
         self.batch = self._batch()
         self.around = self.batch.copy()
         """The batch at which the time of experts is taken as a straight line."""
@@ -118,6 +120,22 @@ class Pairs:
         names = [p.accelerator for p in self.fleet.profiles]
         at = zip(self.server.tolist(), self.profile.tolist(), strict=True)
         return np.array([bool(kept[s]) and names[p] != kept[s] for s, p in at], dtype=bool)
+
+    def _not_allowed(self) -> BoolArray:
+        """Pairs off the accelerators of a server that may have only some."""
+        limited = np.array([bool(s.accelerators) for s in self.servers], dtype=bool)
+        if not limited.any():
+            return np.zeros(self.server.size, dtype=bool)
+        number: dict[str, int] = {}
+        of_profile = [number.setdefault(p.accelerator, len(number)) for p in self.fleet.profiles]
+        allowed = [
+            s * len(number) + number[name]
+            for s, server in enumerate(self.servers)
+            for name in server.accelerators
+            if name in number
+        ]
+        pair = self.server * len(number) + np.array(of_profile, dtype=np.int64)[self.profile]
+        return limited[self.server] & ~np.isin(pair, allowed)
 
     def _batch(self) -> FloatArray:
         """Batch limit: pinned by the server, or the profile's, scaled by output length and bounded by KV."""

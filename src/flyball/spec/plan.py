@@ -17,7 +17,7 @@ Reason = Literal[
     "kept",  # cheaper ones exist, but not by as much as the switch costs
     "capacity",  # options of less value exist; what they need is short
     "mix",  # the load is divided over several accelerators
-    "pinned",  # keep_accelerator leaves no other
+    "pinned",  # keep_accelerator or accelerators leave no other
     "no_load",  # nothing asked, nothing given
     "short",  # served in part: capacity ran out
     "no_capacity",  # could be served, but capacity ran out
@@ -92,7 +92,13 @@ class Exclusion(msgspec.Struct, frozen=True, gc=False):
 
     accelerator: str
     reason: Literal[
-        "out_of_reach", "not_current", "unknown_accelerator", "not_learned", "kv_too_small", "too_many"
+        "out_of_reach",
+        "not_current",
+        "not_allowed",
+        "unknown_accelerator",
+        "not_learned",
+        "kv_too_small",
+        "too_many",
     ]
     metric: str = ""
     statistic: str = ""

@@ -54,3 +54,5 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tails: dict[str, float] = {}
     """By metric and statistic, `ttft p95`: how many times as long as foretold it has turned out to be.
     Replicas are counted with it, latencies foretold without (Flyball's own form only)."""
+    accelerators: tuple[str, ...] = ()
+    """Only these are candidates; empty: all."""

@@ -60,13 +60,14 @@ def fleet_from_system(doc: object, where: str) -> Fleet:
     return _checked(sections_of_system(doc, where))
 
 
-def fleet_from_documents(docs: Mapping[str, object]) -> Fleet:
+def fleet_from_documents(docs: Mapping[str, object], servers: bool = True) -> Fleet:
     """Read documents by name, one section each or one system document; or WireError.
 
     A section's own file wins over the system document. Without capacity among single files the fleet is
-    unlimited, and the settings say so: what is not known must not mean none.
+    unlimited, and the settings say so: what is not known must not mean none. `servers`: whether server data
+    must be there; where they come from elsewhere they need not.
     """
-    sections, is_system = sections_of_documents(docs)
+    sections, is_system = sections_of_documents(docs, servers)
     fleet = _checked(sections)
     if "count" in sections or is_system:
         return fleet

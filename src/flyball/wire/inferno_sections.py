@@ -49,6 +49,7 @@ _REQUIRED = {
     ),
 }
 """The file that a section usually has, and what it looks like."""
+SERVERS = "servers"
 
 _KINDS = {
     "float": "a number",
@@ -130,8 +131,13 @@ def section_of(doc: object, where: str, name: str) -> Section:
     return Section(where, key, value)
 
 
-def sections_of_documents(docs: Mapping[str, object]) -> tuple[dict[str, Section], bool]:
-    """The sections of several documents, and whether a system document was among them; or WireError."""
+def sections_of_documents(
+    docs: Mapping[str, object], servers: bool = True
+) -> tuple[dict[str, Section], bool]:
+    """The sections of several documents, and whether a system document was among them; or WireError.
+
+    `servers`: whether server data must be there.
+    """
     single: dict[str, Section] = {}
     system: dict[str, Section] | None = None
     for where, doc in docs.items():
@@ -144,7 +150,7 @@ def sections_of_documents(docs: Mapping[str, object]) -> tuple[dict[str, Section
             _add_single(single, doc, where)
     merged = {**(system or {}), **single}
     if system is None:
-        _require(merged, docs)
+        _require(merged, docs, set() if servers else {SERVERS})
     return merged, system is not None
 
 
@@ -172,9 +178,9 @@ def _add_single(single: dict[str, Section], doc: dict[str, object], where: str) 
         single[name] = Section(where, key, value)
 
 
-def _require(found: Mapping[str, Section], docs: Mapping[str, object]) -> None:
+def _require(found: Mapping[str, Section], docs: Mapping[str, object], but: set[str]) -> None:
     for section, (file, example) in _REQUIRED.items():
-        if section not in found:
+        if section not in found and section not in but:
             read = ", ".join(list(docs)[:6]) or "no documents"
             others = ", ".join([where for where, doc in docs.items() if not is_inferno(doc)][:6])
             problem = f"{file} is missing" + (f" (not recognised: {others})" if others else "")

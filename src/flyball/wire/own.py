@@ -33,7 +33,7 @@ from flyball.wire.catalogue import (
     read_hardware,
 )
 from flyball.wire.errors import WireError, child
-from flyball.wire.fields import Fields, given, parse_flag, parse_name, parse_text
+from flyball.wire.fields import Fields, given, parse_flag, parse_list, parse_name, parse_text
 from flyball.wire.quantities import (
     format_duration,
     format_rate,
@@ -166,7 +166,7 @@ def _server(
     units: Mapping[tuple[str, str], int],
 ) -> Server:
     load_keys = ("rate", "in", "out", "throughput", "arrivalCov", "serviceCov", "inCov", "outCov")
-    limits = ("min", "maxBatch", "queue", "keepAccelerator", "current")
+    limits = ("min", "maxBatch", "queue", "keepAccelerator", "accelerators", "current")
     fields = Fields(value, where, path, ("name", "model", "class", *load_keys, *limits))
     model = fields.read("model", parse_name, known=models, what="profiled model")
     load = Load(
@@ -193,9 +193,20 @@ def _server(
         min_replicas=fields.read("min", parse_count, 0),
         max_batch_size=fields.read("maxBatch", parse_count, 0, high=MAX_BATCH),
         max_queue_size=fields.read("queue", _queue, None),
+        accelerators=fields.read("accelerators", _accelerators, (), known=accelerators),
         current=fields.read(
             "current", _current, NO_ALLOCATION, model=model, accelerators=accelerators, units=units
         ),
+    )
+
+
+def _accelerators(
+    value: object, where: str, path: str, *, known: Mapping[str, Accelerator]
+) -> tuple[str, ...]:
+    names = parse_list(value, where, path)
+    return tuple(
+        parse_name(name, where, child(path, i), known=known, what="accelerator")
+        for i, name in enumerate(names)
     )
 
 
@@ -320,6 +331,7 @@ def _server_document(server: Server) -> dict[str, object]:
             "min": server.min_replicas,
             "maxBatch": server.max_batch_size,
             "keepAccelerator": server.keep_accelerator,
+            "accelerators": list(server.accelerators),
         }
     )
     if server.max_queue_size is not None:

@@ -15,14 +15,16 @@ CatalogueSource: TypeAlias = Catalogue | Callable[[object], Catalogue] | None
 """A catalogue, or where to get the one that a document asks for."""
 
 
-def fleet_from(docs: Mapping[str, object], catalogue: CatalogueSource = None) -> Fleet:
+def fleet_from(docs: Mapping[str, object], catalogue: CatalogueSource = None, servers: bool = True) -> Fleet:
     """Read documents by name; `catalogue` is there for Flyball's own form; or WireError.
+
+    `servers`: whether Inferno's server data must be there.
 
     Beside a document of Flyball's own there may be others, but no second fleet in any form.
     """
     own = [where for where, doc in docs.items() if is_own(doc)]
     if not own:
-        return fleet_from_documents(docs)
+        return fleet_from_documents(docs, servers)
     others = [where for where, doc in docs.items() if where != own[0] and (is_own(doc) or is_inferno(doc))]
     if others:
         raise WireError(own[0], f"{others[0]} beside it is a fleet too", mend="Keep one, or name one file")

@@ -39,7 +39,7 @@ def true_engines(truth: Truth, fleet: Fleet) -> dict[tuple[str, str], Engine]:
     served = {server.model for server in fleet.servers}
     profiles = [p for p in fleet.profiles if p.model in served]
     drawn = {
-        (p.model, p.accelerator): _drawn(p, p.timing, base, error, seed)
+        (p.model, p.accelerator): drawn_engine(p, p.timing, base, error, seed)
         for p in profiles
         if isinstance(p.timing, IterationTiming)
     }
@@ -65,7 +65,7 @@ def _limits(fields: Fields, base: Engine) -> Engine:
     )
 
 
-def _drawn(profile: Profile, timing: IterationTiming, base: Engine, error: float, seed: int) -> Engine:
+def drawn_engine(profile: Profile, timing: IterationTiming, base: Engine, error: float, seed: int) -> Engine:
     """A profile with each parameter off by up to `error`; does not depend on the other profiles."""
     rng = random.Random(f"{seed}/{profile.model}/{profile.accelerator}")
     off = {key: getattr(timing, key) * (1.0 + rng.uniform(-error, error)) for key in _TIMING}

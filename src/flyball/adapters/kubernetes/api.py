@@ -7,7 +7,9 @@ and a server lacks is an error, and as most of what they decode is not wanted.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Hashable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,9 +28,10 @@ TIMEOUT: Seconds = 10.0
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 
 T = TypeVar("T")
+_BUILDING = threading.Lock()
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
     continues: str = msgspec.field(default="", name="continue")
     version: str = msgspec.field(default="", name="resourceVersion")
 
@@ -42,9 +45,14 @@ class Api:
     """One API server. Safe to use from several threads."""
 
     def __init__(
-        self, kubeconfig: Path | None = None, context: str | None = None, timeout: Seconds = TIMEOUT
+        self,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        timeout: Seconds = TIMEOUT,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        """`kubeconfig`: None: KUBECONFIG, then the service account of the pod, then the user's. NoCluster."""
+        """`kubeconfig`: None: KUBECONFIG, then the service account of the pod, then the user's; `transport`:
+        in place of the network, for tests. NoCluster."""
         try:
             found = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
             config = found.get(context)
@@ -54,7 +62,7 @@ class Api:
             self.address = config.cluster.server
             self.requests = 0
             """Sent so far."""
-            self._client = Client(config, ConnectionParams(timeout=httpx2.Timeout(timeout)))
+            self._client = Client(config, ConnectionParams(httpx2.Timeout(timeout), transport=transport))
         except (ConfigError, OSError, ValueError, KeyError) as error:
             where = str(kubeconfig or os.environ.get("KUBECONFIG") or "the user's kubeconfig")
             raise NoCluster(where, str(error)) from error
@@ -65,20 +73,18 @@ class Api:
 
     def get(self, path: str, kind: type[T]) -> T:
         """One object. NotFound, ApiError."""
-        return self._decode(path, self._send("GET", path), kind)
+        return cast(T, self._decode(path, self._send("GET", path), kind))
 
     def items(
         self, path: str, kind: type[T], *, selector: str = "", fields: str = "", cached: bool = False
     ) -> list[T]:
         """All objects of a collection. `cached`: as the server's cache has them, which is cheaper."""
-        listing = msgspec.defstruct("List", [("metadata", _Meta, _Meta()), ("items", list[kind], [])])  # type: ignore[valid-type]
-        decoder = msgspec.json.Decoder(listing)
         params: dict[str, str] = {"labelSelector": selector, "fieldSelector": fields}
         # The cache answers whole lists only.
         params |= {"resourceVersion": "0"} if cached else {"limit": str(PAGE)}
         found: list[T] = []
         while True:
-            page: Any = self._decode(path, self._send("GET", path, params=params), decoder)
+            page = self._decode(path, self._send("GET", path, params=params), kind, True)
             found += page.items
             if not page.metadata.continues:
                 return found
@@ -87,24 +93,26 @@ class Api:
     def patch(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
         """Merge into an object; with metadata.resourceVersion in it only if nobody wrote since. Conflict."""
         content = msgspec.json.encode(body)
-        return self._decode(path, self._send("PATCH", path, content, MERGE, params), kind)
+        return cast(T, self._decode(path, self._send("PATCH", path, content, MERGE, params), kind))
 
     def apply(
         self, path: str, body: Mapping[str, object], kind: type[T], manager: str, force: bool = True
     ) -> T:
         """Server-side apply."""
         params = {"fieldManager": manager, "force": "true" if force else "false"}
-        return self._decode(path, self._send("PATCH", path, msgspec.json.encode(body), APPLY, params), kind)
+        return cast(
+            T, self._decode(path, self._send("PATCH", path, msgspec.json.encode(body), APPLY, params), kind)
+        )
 
     def put(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
         """Replace an object. Conflict."""
         content = msgspec.json.encode(body)
-        return self._decode(path, self._send("PUT", path, content, params=params), kind)
+        return cast(T, self._decode(path, self._send("PUT", path, content, params=params), kind))
 
     def post(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
         """Make an object. Conflict where it exists."""
         content = msgspec.json.encode(body)
-        return self._decode(path, self._send("POST", path, content, params=params), kind)
+        return cast(T, self._decode(path, self._send("POST", path, content, params=params), kind))
 
     def delete(self, path: str) -> None:
         """Delete an object, or nothing where it is not there."""
@@ -139,21 +147,31 @@ class Api:
                 content=content,
                 headers={"Content-Type": kind} if content is not None else {},
             )
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError, ConfigError) as error:
             raise Unreachable(self.address, method, path, str(error) or type(error).__name__) from error
         if answer.is_success:
             return answer.content
         try:
-            said = msgspec.json.decode(answer.content, type=_Status)
+            said = _decoder(_Status, False).decode(answer.content)
         except msgspec.MsgspecError:
             said = _Status(answer.text[:200])
         error_type = {404: NotFound, 409: Conflict, 410: Gone}.get(answer.status_code, ApiError)
-        raise error_type(method, path, answer.status_code, said.reason, said.message)
+        after = answer.headers.get("Retry-After", "")
+        retry_after = float(after) if after.isdecimal() else None
+        raise error_type(method, path, answer.status_code, said.reason, said.message, retry_after)
 
-    def _decode(self, path: str, content: bytes, kind: type[T] | msgspec.json.Decoder[T]) -> T:
+    def _decode(self, path: str, content: bytes, kind: type[T], many: bool = False) -> Any:
         try:
-            if isinstance(kind, msgspec.json.Decoder):
-                return kind.decode(content)
-            return msgspec.json.decode(content, type=kind)
+            return _decoder(cast(Hashable, kind), many).decode(content)
         except msgspec.MsgspecError as error:
             raise ApiError("GET", path, 200, "Unreadable", str(error)) from error
+
+
+@cache
+def _decoder(kind: Any, many: bool) -> msgspec.json.Decoder[Any]:
+    """Of an object, or of a list of them."""
+    # Two threads that meet a struct for the first time at once crash msgspec 0.22.
+    with _BUILDING:
+        if many:
+            kind = msgspec.defstruct("List", [("metadata", _Meta, _Meta()), ("items", list[kind], [])])
+        return msgspec.json.Decoder(kind)

@@ -27,9 +27,13 @@ class Unreachable(ClusterError):
 class ApiError(ClusterError):
     """The API server refuses."""
 
-    def __init__(self, method: str, path: str, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, method: str, path: str, status: int, reason: str, message: str, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{method} {path}: {status} {reason}: {message}".rstrip(": "))
         self.status, self.reason, self.message = status, reason, message
+        self.retry_after = retry_after
+        """Seconds after which it wants to be asked again, where it says so."""
 
 
 class NotFound(ApiError):

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from flyball.spec.fleet import Fleet
+from flyball.spec.server import Load
 from flyball.units import Seconds
 
 Mode = Literal["recommend", "act", "keda", "gauge", "freeze"]
@@ -71,6 +72,14 @@ class Governed(msgspec.Struct, frozen=True):
     least: int = 0
     most: int | None = None
     """From its annotations: `flyball.dev/min` and `max`."""
+    generation: int = 0
+    """Of its specification; 0: not known."""
+    cards: int = 0
+    """That one replica asks for; 0: its template asks for none."""
+    cold_start: Seconds | None = None
+    """From made to ready, mean of the pods that became ready last."""
+    load: Load | None = None
+    """As its labels tell it: for where nothing is measured."""
 
     @property
     def path(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Read(msgspec.Struct, frozen=True, rename="camel"):
+class Read(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """What is read: absent fields have defaults, unknown ones are passed over."""
 
 
@@ -20,13 +20,25 @@ class Owner(Read, frozen=True):
     controller: bool = False
 
 
+class SpecFields(Read, frozen=True):
+    """Which fields of a specification someone wrote; of interest is one alone."""
+
+    replicas: dict[str, Any] | None = msgspec.field(default=None, name="f:replicas")
+
+
+class Fields(Read, frozen=True):
+    """Which fields someone wrote."""
+
+    spec: SpecFields = msgspec.field(default=SpecFields(), name="f:spec")
+
+
 class ManagedFields(Read, frozen=True):
     """Who wrote which fields."""
 
     manager: str = ""
     operation: str = ""
     subresource: str = ""
-    fields: dict[str, Any] = msgspec.field(default={}, name="fieldsV1")
+    fields: Fields = msgspec.field(default=Fields(), name="fieldsV1")
 
 
 class Metadata(Read, frozen=True):
@@ -40,8 +52,13 @@ class Metadata(Read, frozen=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: list[Owner] = []
-    creation_timestamp: str = ""
+    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+
+
+class WorkloadMetadata(Metadata, frozen=True):
+    """The same, and who wrote the object."""
+
     managed_fields: list[ManagedFields] = []
 
 
@@ -52,6 +69,13 @@ class Resources(Read, frozen=True):
     limits: dict[str, str | int | float] = {}
 
 
+class Variable(Read, frozen=True):
+    """An environment variable; one that comes from elsewhere has no value."""
+
+    name: str = ""
+    value: str = ""
+
+
 class Container(Read, frozen=True):
     """A container."""
 
@@ -59,15 +83,28 @@ class Container(Read, frozen=True):
     image: str = ""
     command: list[str] = []
     args: list[str] = []
+    env: list[Variable] = []
     resources: Resources = Resources()
     lifecycle: dict[str, Any] = {}
 
 
+class Taker(Read, frozen=True):
+    """What a container takes."""
+
+    resources: Resources = Resources()
+
+
+class RunningSpec(Read, frozen=True):
+    """Of a pod's specification: where it is, and what it takes there."""
+
+    node_name: str = ""
+    containers: list[Taker] = []
+
+
 class PodSpec(Read, frozen=True):
-    """A pod's specification."""
+    """A pod's specification in a template."""
 
     containers: list[Container] = []
-    node_name: str = ""
     node_selector: dict[str, str] = {}
     affinity: dict[str, Any] = {}
     termination_grace_period_seconds: int = 30
@@ -80,7 +117,25 @@ class Condition(Read, frozen=True):
     status: str = ""
     reason: str = ""
     message: str = ""
-    last_transition_time: str = ""
+    last_transition_time: str | None = None
+
+
+class Waiting(Read, frozen=True):
+    """Why a container does not run."""
+
+    reason: str = ""
+
+
+class ContainerState(Read, frozen=True):
+    """A container's state."""
+
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(Read, frozen=True):
+    """A container's status."""
+
+    state: ContainerState = ContainerState()
 
 
 class PodStatus(Read, frozen=True):
@@ -89,21 +144,46 @@ class PodStatus(Read, frozen=True):
     phase: str = ""
     conditions: list[Condition] = []
     start_time: str | None = None
+    container_statuses: list[ContainerStatus] = []
 
 
 class Pod(Read, frozen=True):
     """A pod."""
 
     metadata: Metadata = Metadata()
-    spec: PodSpec = PodSpec()
+    spec: RunningSpec = RunningSpec()
     status: PodStatus = PodStatus()
 
 
-class Template(Read, frozen=True):
+class PodTemplate(Read, frozen=True):
     """A pod template."""
 
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
+
+
+class Role(Read, frozen=True):
+    """A role of a ModelServing: so many groups of an entry pod and its workers in every replica."""
+
+    name: str = ""
+    replicas: int = 1
+    worker_replicas: int = 0
+    entry_template: PodTemplate = PodTemplate()
+    worker_template: PodTemplate = PodTemplate()
+
+
+class Template(PodTemplate, frozen=True):
+    """A pod template, or the roles of a ModelServing."""
+
+    roles: list[Role] = []
+
+
+class LeaderWorkerTemplate(Read, frozen=True):
+    """Of a LeaderWorkerSet: a replica is a leader and its workers."""
+
+    size: int = 1
+    leader_template: PodTemplate | None = None
+    worker_template: PodTemplate = PodTemplate()
 
 
 class Selector(Read, frozen=True):
@@ -119,6 +199,7 @@ class WorkloadSpec(Read, frozen=True):
     replicas: int | None = None
     selector: Selector = Selector()
     template: Template = Template()
+    leader_worker_template: LeaderWorkerTemplate | None = None
 
 
 class WorkloadStatus(Read, frozen=True):
@@ -127,12 +208,15 @@ class WorkloadStatus(Read, frozen=True):
     replicas: int = 0
     ready_replicas: int = 0
     observed_generation: int = 0
+    conditions: list[Condition] = []
 
 
 class Workload(Read, frozen=True):
     """A Deployment, a StatefulSet, or another object with /scale."""
 
-    metadata: Metadata = Metadata()
+    kind: str = ""
+    """In lists of custom resources only."""
+    metadata: WorkloadMetadata = WorkloadMetadata()
     spec: WorkloadSpec = WorkloadSpec()
     status: WorkloadStatus = WorkloadStatus()
 
@@ -147,7 +231,7 @@ class NodeSpec(Read, frozen=True):
 class NodeStatus(Read, frozen=True):
     """A node's status."""
 
-    allocatable: dict[str, str | int] = {}
+    allocatable: dict[str, str | int | float] = {}
     conditions: list[Condition] = []
 
 
@@ -193,3 +277,17 @@ class Scale(Read, frozen=True):
 
     metadata: Metadata = Metadata()
     spec: ScaleSpec = ScaleSpec()
+
+
+class QuotaStatus(Read, frozen=True):
+    """What a namespace may take, and takes."""
+
+    hard: dict[str, str | int | float] = {}
+    used: dict[str, str | int | float] = {}
+
+
+class Quota(Read, frozen=True):
+    """A ResourceQuota."""
+
+    metadata: Metadata = Metadata()
+    status: QuotaStatus = QuotaStatus()

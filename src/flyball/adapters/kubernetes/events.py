@@ -1,0 +1,141 @@
+"""Events on workloads, as `kubectl describe` shows them: by a thread of their own, never in the way.
+
+The same words on the same object are one Event with a count. Each object has a small allowance that refills
+slowly; what is over it is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from flyball.adapters.kubernetes.api import Api
+from flyball.adapters.kubernetes.errors import Conflict, NotFound
+from flyball.adapters.kubernetes.governed import Governed, Kind
+from flyball.adapters.kubernetes.objects import Read
+from flyball.units import Seconds
+
+EVENT = Kind("", "v1", "events", "Event")
+COMPONENT = "flyball"
+AT_ONCE = 10
+"""Events of one object."""
+REFILL: Seconds = 60.0
+"""Until an object may have one more."""
+WAITING = 2000
+LONGEST = 1000
+"""Characters of a message; the API server takes 1024."""
+
+
+class _Event(Read, frozen=True):
+    count: int = 0
+
+
+class _Said(msgspec.Struct, frozen=True):
+    workload: Governed
+    reason: str
+    message: str
+    type: Literal["Normal", "Warning"]
+    time: str
+
+
+class Events:
+    """What was done, on the objects to which it was done."""
+
+    def __init__(self, api: Api, now: Callable[[], Seconds] = time.monotonic) -> None:
+        self.dropped = 0
+        """Over an object's allowance, or while the API server did not take them fast enough."""
+        self.problem = ""
+        """Why the last one could not be written; "": it could."""
+        self._api, self._now = api, now
+        self._allowance: dict[str, tuple[float, Seconds]] = {}
+        self._queue: queue.Queue[_Said | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._run, name="flyball-events", daemon=True)
+        self._thread.start()
+
+    def say(
+        self, workload: Governed, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal"
+    ) -> None:
+        """Say something of a workload; returns at once. `reason`: one word in camel case."""
+        left, since = self._allowance.get(workload.uid, (float(AT_ONCE), self._now()))
+        left = min(float(AT_ONCE), left + (self._now() - since) / REFILL)
+        if left < 1.0:
+            self.dropped += 1
+            return
+        if len(message) > LONGEST:
+            message = message[: LONGEST - 1] + "…"
+        try:
+            self._queue.put_nowait(_Said(workload, reason, message, kind, _time()))
+        except queue.Full:
+            self.dropped += 1
+            return
+        self._allowance[workload.uid] = left - 1.0, self._now()
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        self._queue.join()
+
+    def close(self, limit: Seconds = 5.0) -> None:
+        """Write what is left, for so long at most."""
+        try:
+            self._queue.put(None, timeout=limit)
+        except queue.Full:
+            return
+        self._thread.join(limit)
+
+    def _run(self) -> None:
+        while (said := self._queue.get()) is not None:
+            try:
+                self._write(said)
+                self.problem = ""
+            except Exception as error:  # whatever it is: the next one may succeed
+                self.problem = str(error) or type(error).__name__
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _write(self, said: _Said) -> None:
+        workload = said.workload
+        marks = "\n".join((workload.uid, said.reason, said.message)).encode()
+        name = f"{workload.name[:200]}.{hashlib.sha256(marks).hexdigest()[:16]}"
+        about = {
+            "apiVersion": "/".join(filter(None, (workload.kind.group, workload.kind.version))),
+            "kind": workload.kind.name,
+            "namespace": workload.namespace,
+            "name": workload.name,
+            "uid": workload.uid,
+        }
+        body = {
+            "apiVersion": "v1",
+            "kind": EVENT.name,
+            "metadata": {"name": name, "namespace": workload.namespace},
+            "involvedObject": about,
+            "reason": said.reason,
+            "message": said.message,
+            "type": said.type,
+            "source": {"component": COMPONENT},
+            "firstTimestamp": said.time,
+            "lastTimestamp": said.time,
+            "count": 1,
+        }
+        try:
+            self._api.post(EVENT.path(workload.namespace), body, _Event)
+        except Conflict:
+            self._again(EVENT.path(workload.namespace, name), said)
+
+    def _again(self, path: str, said: _Said) -> None:
+        try:
+            count = self._api.get(path, _Event).count + 1
+            self._api.patch(path, {"count": count, "lastTimestamp": said.time}, _Event)
+        except NotFound:
+            return  # it was forgotten in this very moment: the API server keeps them for an hour
+
+
+def _time() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

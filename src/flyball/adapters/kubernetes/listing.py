@@ -1,0 +1,153 @@
+"""All that is listed of a cluster in one cycle: so many requests, however many objects there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from flyball.adapters.kubernetes.api import Api
+from flyball.adapters.kubernetes.errors import ApiError, NotFound
+from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Kind
+from flyball.adapters.kubernetes.labels import SELECTOR
+from flyball.adapters.kubernetes.objects import Node, Pod, Quota, Scaler, Workload
+
+PODS = Kind("", "v1", "pods", "Pod")
+NODES = Kind("", "v1", "nodes", "Node")
+QUOTAS = Kind("", "v1", "resourcequotas", "ResourceQuota")
+AUTOSCALERS = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+SCALED_OBJECTS = Kind("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
+ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
+FORBIDDEN, UNREADABLE = 403, 200
+
+T = TypeVar("T")
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What is listed."""
+
+    selector: str = SELECTOR
+    namespace: str = ""
+    """All namespaces where it is empty."""
+    kinds: tuple[Kind, ...] = ()
+    """Further kinds with /scale."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A workload, and of which kind it is."""
+
+    kind: Kind
+    workload: Workload
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The objects of a cluster at one instant."""
+
+    at: float
+    """When, in Unix time."""
+    workloads: tuple[Listed, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    nodes: tuple[Node, ...] | None = None
+    """None: they may not be listed."""
+    autoscalers: tuple[Scaler, ...] = ()
+    scaled_objects: tuple[Scaler, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def kind_of(text: str) -> Kind:
+    """The kind that is written plural.group/version: modelservings.workload.serving.volcano.sh/v1alpha1.
+
+    ValueError.
+    """
+    resource, _, version = text.strip().partition("/")
+    plural, _, group = resource.partition(".")
+    if not plural or not group or not version or "/" in version:
+        raise ValueError(
+            f'kind "{text}": allowed is plural.group/version, such as '
+            "leaderworkersets.leaderworkerset.x-k8s.io/v1; `kubectl api-resources` lists them"
+        )
+    return Kind(group, version, plural, "")
+
+
+def list_cluster(api: Api, at: float, scope: Scope | None = None) -> Listing:
+    """List everything; `at` is Unix time. ClusterError where workloads or pods cannot be listed.
+
+    What else may not be listed is a note.
+    """
+    return _Lister(api, scope or Scope()).run(at)
+
+
+class _Lister:
+    def __init__(self, api: Api, scope: Scope) -> None:
+        self.api, self.scope = api, scope
+        self.notes: list[str] = []
+
+    def run(self, at: float) -> Listing:
+        nodes = self._optional(NODES, Node, "capacity is not known from the nodes", namespace="")
+        return Listing(
+            at=at,
+            workloads=tuple(self._workloads()),
+            pods=self._pods(),
+            nodes=nodes,
+            autoscalers=self._optional(AUTOSCALERS, Scaler, "it is not seen what an HPA scales too") or (),
+            scaled_objects=self._optional(SCALED_OBJECTS, Scaler, "it is not seen what KEDA scales too")
+            or (),
+            quotas=self._optional(QUOTAS, Quota, "quotas of cards are not seen") or (),
+            notes=tuple(self.notes),
+        )
+
+    def _workloads(self) -> Iterable[Listed]:
+        namespace, selector = self.scope.namespace, self.scope.selector
+        for kind in (DEPLOYMENT, STATEFUL_SET):
+            found = self.api.items(kind.path(namespace), Workload, selector=selector)
+            yield from (Listed(kind, one) for one in found)
+        for kind in self.scope.kinds:
+            found = self._further(kind)
+            yield from (
+                Listed(msgspec.structs.replace(kind, name=kind.name or one.kind or kind.plural), one)
+                for one in found
+            )
+
+    def _further(self, kind: Kind) -> list[Workload]:
+        what = f"{kind.plural}.{kind.group}/{kind.version}"
+        try:
+            return self.api.items(kind.path(self.scope.namespace), Workload, selector=self.scope.selector)
+        except NotFound:
+            self.notes.append(
+                f"{what}: the cluster has no such kind; `kubectl api-resources` lists what it has"
+            )
+        except ApiError as error:
+            if error.status not in (FORBIDDEN, UNREADABLE):
+                raise
+            self.notes.append(f"{what} is not governed: {error}")
+        return []
+
+    def _pods(self) -> tuple[Pod, ...]:
+        """Of all namespaces where that is allowed, as others' pods take cards too."""
+        if self.scope.namespace:
+            consequence = f"cards that pods outside {self.scope.namespace} take are counted as free"
+            everywhere = self._optional(PODS, Pod, consequence, namespace="", fields=ALIVE)
+            if everywhere is not None:
+                return everywhere
+        path = PODS.path(self.scope.namespace)
+        return tuple(self.api.items(path, Pod, fields=ALIVE, cached=True))
+
+    def _optional(
+        self, kind: Kind, decoded: type[T], consequence: str, namespace: str | None = None, fields: str = ""
+    ) -> tuple[T, ...] | None:
+        """All of a kind; none where the cluster does not have it, None with a note where it is forbidden."""
+        where = self.scope.namespace if namespace is None else namespace
+        try:
+            return tuple(self.api.items(kind.path(where), decoded, fields=fields, cached=True))
+        except NotFound:
+            return ()
+        except ApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            resource = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+            scope = f" in {where}" if where else " in all namespaces"
+            mend = f"Allow its service account to list {resource}{scope}"
+            self.notes.append(f"{resource} may not be listed{scope}: {consequence}. {mend}")
+            return None

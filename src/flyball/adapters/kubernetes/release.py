@@ -1,0 +1,61 @@
+"""A workload handed back as it was found."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flyball.adapters.kubernetes.api import Api
+from flyball.adapters.kubernetes.errors import ClusterError, Conflict
+from flyball.adapters.kubernetes.governed import Kind
+from flyball.adapters.kubernetes.objects import Scale, Workload
+from flyball.adapters.kubernetes.write import FOUND, MANAGER, Found
+
+TRIES = 5
+
+
+class Untouched(ClusterError):
+    """There is no record of how it was found."""
+
+
+def release(api: Api, kind: Kind, namespace: str, name: str) -> str:
+    """Give a workload back its replicas and labels, without our annotation; says in a sentence what it has.
+
+    ClusterError. A governor that runs takes it again unless it is told not to (flyball.dev/mode) before.
+    """
+    path, title = kind.path(namespace, name), f"{kind.name} {namespace}/{name}"
+    for _ in range(TRIES - 1):
+        try:
+            return _release(api, path, title, namespace, name)
+        except Conflict:
+            continue
+    return _release(api, path, title, namespace, name)
+
+
+def _release(api: Api, path: str, title: str, namespace: str, name: str) -> str:
+    there = api.get(path, Workload)
+    written = there.metadata.annotations.get(FOUND)
+    if written is None:
+        raise Untouched(f"{title} has no annotation {FOUND}: Flyball has changed nothing in it")
+    try:
+        found = msgspec.json.decode(written, type=Found)
+    except msgspec.MsgspecError as error:
+        raise Untouched(
+            f"{title}: its annotation {FOUND} cannot be read ({error}). Set its replicas and remove it"
+        ) from None
+    version = there.metadata.resource_version
+    if there.spec.replicas != found.replicas:
+        metadata = {"name": name, "namespace": namespace, "resourceVersion": version}
+        body = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": metadata,
+            "spec": {"replicas": found.replicas},
+        }
+        scaled = api.put(f"{path}/scale", body, Scale, fieldManager=MANAGER)
+        version = scaled.metadata.resource_version
+    # Last, so that a release that fails half-way can be repeated.
+    change = {"resourceVersion": version, "labels": found.labels, "annotations": {FOUND: None}}
+    api.patch(path, {"metadata": change}, Workload, fieldManager=MANAGER)
+    labels = "".join(f", {key} {value}" for key, value in found.labels.items() if value is not None)
+    replicas = f"{found.replicas} replica{'s' if found.replicas != 1 else ''}"
+    return f"{title} has {replicas} again{labels}; no annotation of Flyball's is left"
