@@ -15,7 +15,7 @@ PINS    := $(VENV)/.pins
 FLYBALL := $(VENV)/.flyball
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chromium test-fast check bench soak lock clean $(VENV)
+.PHONY: help run test chromium sandbox-tools test-fast check bench soak lock clean $(VENV)
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -26,7 +26,7 @@ run: $(FLYBALL) ## govern a simulated fleet, and show it on a page
 	@mkdir -p build
 	@$(BIN)/flyball $(RUN)
 
-test: $(FLYBALL) chromium ## the whole suite, as in CI (all but the soak runs)
+test: $(FLYBALL) chromium sandbox-tools ## the whole suite, as in CI (all but the soak runs)
 	@echo "test: the whole suite"
 	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
 
@@ -36,6 +36,15 @@ chromium: # what the page's plots are tested in; Debian's, where we may install 
 	    echo "test: installing chromium"; \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; \
 	  fi; } || echo "test: no chromium here: plots are not tested in a browser"
+
+sandbox-tools: $(FLYBALL) # the Kubernetes of the system tests, built once per user; Debian's Prometheus
+	@have() { command -v prometheus >/dev/null && command -v prometheus-alertmanager >/dev/null; }; \
+	if ! have && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "test: installing prometheus, prometheus-alertmanager"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null 2>&1; \
+	fi; \
+	have || echo "test: no prometheus and prometheus-alertmanager here: what needs them is not tested"
+	@$(BIN)/flyball sandbox build >/dev/null
 
 test-fast: $(FLYBALL) ## the suite without what takes seconds
 	@echo "test-fast: without slow and soak"

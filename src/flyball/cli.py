@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from flyball.commands.call_options import CALLED, call
+from flyball.commands.emulate_options import EMULATED, LOAD_VARIABLES, emulate
+from flyball.commands.loop_options import LOOP_VARIABLES, LOOPED, SERVES, actuator, collector, loop
 from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
 from flyball.commands.profiles_options import profiles
+from flyball.commands.sandbox_options import sandbox
 from flyball.commands.serve_options import HERE, LISTEN, TUNER_VARIABLES, Listen, serve_tuner
 
 SERVED = """
@@ -32,7 +35,7 @@ Exit codes:
 - 70: a fault of Flyball itself
 """
 FAULT, INTERRUPTED = 70, 130
-EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT", *TUNER_VARIABLES)
+EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT", *TUNER_VARIABLES, *LOAD_VARIABLES, *LOOP_VARIABLES)
 """Environment variables of which empty is as good as not set."""
 SERVICE_LINK = "tcp://"
 """How Kubernetes' own variables for a service begin: one named `inferno` sets INFERNO_PORT for every pod."""
@@ -68,6 +71,11 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, s
 
 app.command(plan, help_epilogue=PLANNED)
 app.command(profiles)
+app.command(sandbox)
+app.command(emulate, help_epilogue=EMULATED)
+app.command(loop, help_epilogue=LOOPED)
+app.command(collector, help_epilogue=SERVES)
+app.command(actuator, help_epilogue=SERVES)
 
 
 REPLAYED = """
@@ -162,6 +170,7 @@ def live(
     seed: int = 1,
     port: int = 8090,
     ledger: Path | None = None,
+    anew: Annotated[Flag, Parameter(name="--anew")] = False,
 ) -> int:
     """Govern a simulated fleet under load, with a page on this machine that shows what happens and why.
 
@@ -182,11 +191,14 @@ def live(
     port
         Port of the page; where it is taken, a free one is used.
     ledger
-        Keep every cycle in this file, for `flyball replay`; left out, in one that is gone at the end.
+        Keep every cycle in this file, for `flyball replay`; left out, in one that is gone at the end. What
+        the same servers had shown of their models in it is known from the start.
+    anew
+        Learn of models from nothing, whatever the ledger holds.
     """
     from flyball.commands.live import Request, run
 
-    return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger))
+    return run(Request(scenario=scenario, speed=speed, seed=seed, port=port, ledger=ledger, anew=anew))
 
 
 services = App(

@@ -6,16 +6,20 @@ from collections.abc import Iterator
 
 from flyball.simulate import histogram
 from flyball.simulate.plant import Plant
-from flyball.simulate.replicas import IntArray
+from flyball.simulate.replicas import Counters, Gauges, IntArray
 
 
 def metrics_text(plant: Plant, server: str, replica: int) -> str:
     """The metrics page of one replica; KeyError where it does not compute."""
     serving = plant.serving(server)
     number = plant.engine_number(server, replica)
-    gauges = serving.replicas.gauges(number)
-    c = serving.replicas.counters(number, plant.now())
-    labels = f'engine="0",model_name="{_escape(serving.model)}"'
+    replicas = serving.replicas
+    return page(serving.model, replicas.gauges(number), replicas.counters(number, plant.now()))
+
+
+def page(model: str, gauges: Gauges, c: Counters) -> str:
+    """The metrics page of a replica that serves a model under this name, with what it has and has done."""
+    labels = f'engine="0",model_name="{escape(model)}"'
     lines: list[str] = []
 
     def add(name: str, kind: str, about: str, value: float, more: str = "") -> None:
@@ -71,5 +75,6 @@ def _histogram(
     yield f"vllm:{name}_count{{{labels}}} {int(counts[-1])}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """A label's value as it stands between its quotes."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
