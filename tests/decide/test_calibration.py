@@ -14,7 +14,7 @@ from flyball.calibrate.belief import predicted
 from flyball.calibrate.design import design
 from flyball.calibrate.learn import belief, distrust
 from flyball.decide.aim import likely
-from flyball.decide.calibration import LATE, TAKEN, WINDOW, Calibration, key, prior_of, reading, settled
+from flyball.decide.calibration import LATE, LONG, WINDOW, Calibration, key, prior_of, reading, settled
 from flyball.decide.cycle import decide
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.seen import Seen
@@ -29,7 +29,7 @@ from flyball.spec.steering import Steering
 from flyball.wire.scenario import Sources, scenario_from_own
 from tests.decide.worlds import Run, fleet_of, server_of, world_of
 
-SETTLED = WINDOW + LATE + TAKEN * 200 * 0.016
+SETTLED = WINDOW + LATE + LONG * 200 * 0.016
 PROFILE = Profile("m", "A", IterationTiming(10e-3, 5e-5, 4e-8, 2e-5), kv_tokens=400_000)
 
 
@@ -94,11 +94,13 @@ def test_a_gap_in_the_readings_does_not_begin_anew() -> None:
 
 def test_a_full_batch_is_a_reading_by_its_gauge() -> None:
     """More arrive than can be served: the rate is what comes out, and the first token holds a wait."""
-    full = seen(offered=100.0, waiting=300.0, running=512.0, itl=0.08, ttft=4.0)
-    shown = reading(full, after(full, seconds=WINDOW + LATE + TAKEN * 16.0), WINDOW + LATE + TAKEN * 16.0)
+    full = seen(offered=100.0, waiting=300.0, running=512.0, places=512, itl=0.08, ttft=4.0)
+    shown = reading(full, after(full, seconds=WINDOW + LATE + LONG * 16.0), WINDOW + LATE + LONG * 16.0)
     assert shown is not None
     assert (shown.running, shown.ttft) == (256.0, 0.0)
     assert shown.rate == pytest.approx(256.0 / (200 * 0.08))
+    odd = replace(full, places=1024, kv_usage=0.3)  # why do they wait?
+    assert after(odd, seconds=WINDOW + LATE + LONG * 16.0).settled is None
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,12 @@ GAMMA: Seconds = 5e-3
 """Where a profile has none, so that one can be learned."""
 FEWEST = 20.0
 """Requests in a window from which on its means say something."""
-LATE, TAKEN = 30.0, 2.0
+LATE, LONG = 30.0, 2.0
 """A window is steady when it has been for its length, this many seconds, and this often a request's time."""
 QUEUED, FULL = 0.05, 0.2
-"""Waiting requests per running one: up to the first (and one a replica) nobody waits, from the second on all
-places are taken."""
+"""Waiting requests per running one: up to the first (and one a replica) nobody waits, from the second on
+batches are full, if their places or the KV cache are taken to this share:"""
+TAKEN = 0.8
 KV_USED = (0.1, 0.95)
 """Share of the KV cache in use, within which it tells how large the cache is."""
 KV_KNOWN = 10
@@ -55,7 +56,8 @@ def settled(memory: ServerMemory, seen: Seen, now: Seconds) -> ServerMemory:
         return memory
     count = seen.ready.get(seen.main, 0)
     alone = len(seen.ready) == 1 and not seen.draining
-    full = seen.waiting > FULL * seen.running
+    taken = seen.running >= TAKEN * seen.places > 0 or (seen.kv_usage or 0.0) >= TAKEN
+    full = taken and seen.waiting > FULL * seen.running
     few = seen.waiting <= count + QUEUED * seen.running
     load = seen.running if full else seen.offered
     if not (alone and count and load and (full or few)):
@@ -78,7 +80,7 @@ def reading(seen: Seen, memory: ServerMemory, now: Seconds) -> Point | None:
     if not seen.offered or not seen.itl or not seen.out_tokens or seen.in_tokens is None:
         return None
     taken = seen.out_tokens * seen.itl
-    if now - memory.settled_since < WINDOW + LATE + TAKEN * taken:
+    if now - memory.settled_since < WINDOW + LATE + LONG * taken:
         return None
     if seen.offered * WINDOW < FEWEST or seen.out_tokens < 2:
         return None

@@ -60,6 +60,8 @@ class Seen(msgspec.Struct, frozen=True):
     """Requests queue."""
     miss: Miss | None = None
     """The target that is missed by most."""
+    places: int = 0
+    """In the batches of ready replicas; 0: not known."""
 
     @property
     def asked(self) -> dict[str, int]:
@@ -119,6 +121,7 @@ def see(
         _blind(offered, running, waiting, _missing(promise, latencies), count),
         (waiting or 0.0) > steering.queue * max(count, 1),
         _worst_miss(promise, latencies),
+        sum(v.ready * max(v.max_batch_size, 0) for v in found.variants),
     )
 
 
