@@ -35,7 +35,7 @@ def test_what_is_longer_than_foretold_is_counted_longer() -> None:
     foretold = 0.06
     found = learned(Reading(0.5, least=0.4))
     assert list(found) == ["ttft p95"]  # a mean has no tail
-    factor = tails.factors(found)["ttft p95"]
+    factor = tails.factors(found, PROMISE)["ttft p95"]
     assert 1.5 < factor <= tails.LONGEST
     assert factor <= 0.4 / foretold
 
@@ -47,7 +47,8 @@ def test_a_bucket_that_holds_what_is_foretold_says_nothing() -> None:
 def test_shorter_than_foretold_promises_no_more() -> None:
     found = learned(Reading(0.02, least=0.01))
     assert found["ttft p95"] < 0
-    assert tails.factors(found) == {}
+    assert tails.factors(found, PROMISE) == {"ttft p95": pytest.approx(math.exp(0.014))}  # as in the plant
+    assert tails.factors(found, None) == {}
 
 
 def test_few_requests_or_no_reading_leave_it_as_it_was() -> None:

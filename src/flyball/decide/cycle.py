@@ -228,6 +228,7 @@ class _Cycle:
         demand, lasting = load.to_provide(memory, seen, self.steering, self._lead(seen))
         in_tokens, out_tokens = load.request_tokens(memory.history, seen)
         blind = bool(seen.blind) and asked > 0
+        promise = promise_of(self.fleet.service_classes, server.service_class, server.model)
         least = max(server.min_replicas, 0 if self.steering.scale_to_zero else 1)
         return Aim(
             demand=demand,
@@ -241,7 +242,7 @@ class _Cycle:
             replicas=seen.asked.get(seen.main if blind else at, 0),
             least=max(least, seen.asked.get(seen.main, 0)) if blind else least,
             keep=blind,
-            tails=tails.factors(memory.tails) if self.steering.calibrate else {},
+            tails=tails.factors(memory.tails, promise) if self.steering.calibrate else {},
         )
 
     # ---- the plan --------------------------------------------------------------------------------
