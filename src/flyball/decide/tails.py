@@ -26,8 +26,8 @@ PLANT = {"ttft": ((0.95, 0.014), (0.99, 0.022)), "itl": ((0.95, 0.001), (0.99, 0
 """Logarithms, up to a quantile, by which simulated percentiles are longer than foretold, at the median.
 
 Of five engines, five shapes, three spreads of lengths, up to 75 % load (`python -m benchmarks accuracy`).
-Four of five are within 0.07 and 0.08, 0.02 and 0.035: a margin as wide gains nothing beside a spare replica, and
-where cards are short it costs others theirs (scenario `shift`: 94.9 instead of 96.4 % attained).
+Four of five are within 0.07 and 0.08, 0.02 and 0.035: a margin as wide gains nothing beside a spare replica,
+and where cards are short it costs others theirs (scenario `shift`: 94.9 instead of 96.4 % attained).
 """
 WEIGHT = 0.1
 """Of the newest window."""
