@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
+from flyball.commands.profiles_asked import bytes_of, engine_of, precision_of
 from flyball.spec.card import Card
 from flyball.spec.fleet import Fleet
-from flyball.spec.model import Model, Precision
+from flyball.spec.model import Model
 from flyball.spec.server import Load
 from flyball.spec.service_class import Metric
 from flyball.units import RequestsPerSecond, Seconds
 from flyball.wire import quantities
 from flyball.wire.errors import WireError
-from flyball.wire.fields import near_matches
 
 if TYPE_CHECKING:
     from flyball.calibrate.belief import Belief
 
 IN_TOKENS, OUT_TOKENS = "1000", "300"
-ENGINES = ("vllm", "sglang", "trtllm")
 WINDOW = "5min"
 MOST_GROWTH, MOST_SPARE, MOST_SURE = 100.0, 1000.0, 0.99
 
@@ -86,9 +85,9 @@ def believed(wanted: Wanted) -> Believed:
 
     own_cards, own_models = _added(wanted.add)
     model = find_model(wanted.model or "", _over(models(), own_models), "--model")
-    precision = None if wanted.precision is None else _precision(wanted.precision)
+    precision = precision_of(wanted.precision)
     load = _load(wanted)
-    engine = ENGINE if wanted.engine is None else _known(wanted.engine, ENGINES, "--engine", "engine")
+    engine = ENGINE if wanted.engine is None else engine_of(wanted.engine)
     offered = _offered(wanted.cards, _priced(_over(cards(), own_cards), wanted.prices))
     found = units(
         model,
@@ -177,18 +176,6 @@ def _spare(text: str | None) -> float:
     )
 
 
-def _precision(text: str) -> Precision:
-    name: Precision = _known(text, get_args(Precision), "--precision", "precision")  # type: ignore[assignment]
-    return name
-
-
-def _known(text: str, known: Iterable[str], where: str, what: str) -> str:
-    for name in known:
-        if name == text.casefold():
-            return name
-    raise WireError(where, f"there is no such {what}", value=text, mend=near_matches(text, known))
-
-
 def _offered(text: str | None, known: tuple[Card, ...]) -> tuple[Card, ...]:
     """The cards of a list, `H100,L40S`, or all that have a price."""
     from flyball.profiles.library import find_card
@@ -206,7 +193,11 @@ def _priced(known: tuple[Card, ...], path: Path | None) -> tuple[Card, ...]:
     from flyball.profiles.library import with_prices
     from flyball.wire.cards import prices_from
 
-    return known if path is None else with_prices(known, prices_from(_bytes(path, "--prices"), str(path)))
+    return (
+        known
+        if path is None
+        else with_prices(known, prices_from(bytes_of(path, f"--prices {path}"), str(path)))
+    )
 
 
 def _added(paths: Iterable[Path]) -> tuple[tuple[Card, ...], tuple[Model, ...]]:
@@ -220,7 +211,7 @@ def _added(paths: Iterable[Path]) -> tuple[tuple[Card, ...], tuple[Model, ...]]:
     own_cards: tuple[Card, ...] = ()
     own_models: tuple[Model, ...] = ()
     for path in paths:
-        doc = text.decode(_bytes(path, "--add"), str(path))
+        doc = text.decode(bytes_of(path, f"--add {path}"), str(path))
         kind = doc.get("kind") if isinstance(doc, dict) else None
         if kind == "Cards":
             own_cards = _over(own_cards, cards_from_own(doc, str(path), known))
@@ -236,11 +227,3 @@ def _added(paths: Iterable[Path]) -> tuple[tuple[Card, ...], tuple[Model, ...]]:
 def _over(known: Iterable[Named], own: Iterable[Named]) -> tuple[Named, ...]:
     """What is known, and one's own beside it or instead."""
     return tuple(({one.name: one for one in known} | {one.name: one for one in own}).values())
-
-
-def _bytes(path: Path, where: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-        raise WireError(f"{where} {path}", f"cannot be read ({problem})", mend="Correct the path") from None

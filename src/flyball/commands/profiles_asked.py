@@ -72,8 +72,8 @@ def plotted(console: Console, charts: Sequence[Chart]) -> None:
     )
 
 
-def text_of(path: Path, where: str) -> str:
-    """A file's text, or standard input's. Or WireError."""
+def bytes_of(path: Path, where: str) -> bytes:
+    """What is in a file, or on standard input. Or WireError."""
     import sys
 
     try:
@@ -82,17 +82,21 @@ def text_of(path: Path, where: str) -> str:
         else:
             with path.open("rb") as file:
                 data = file.read(SIZE_LIMIT + 1)
-        if len(data) > SIZE_LIMIT:
-            raise WireError(where, f"is larger than the limit of {SIZE_LIMIT:,} bytes", mend="Cut it")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problem = f"is not text in UTF-8 (byte {error.start})"
-        raise WireError(where, problem, mend="Give a CSV file") from None
-    except WireError:
-        raise
     except (OSError, ValueError, AttributeError) as error:
         problem = getattr(error, "strerror", None) or str(error)
         raise WireError(where, f"cannot be read ({problem})", mend="Correct the path") from None
+    if len(data) > SIZE_LIMIT:
+        raise WireError(where, f"is larger than the limit of {SIZE_LIMIT:,} bytes", mend="Cut it")
+    return data
+
+
+def text_of(path: Path, where: str) -> str:
+    """The same as text. Or WireError."""
+    try:
+        return bytes_of(path, where).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"is not text in UTF-8 (byte {error.start})"
+        raise WireError(where, problem, mend="Give a CSV file") from None
 
 
 def known_entries(add: Iterable[Path]) -> tuple[Entry, ...]:
@@ -150,12 +154,21 @@ def precision_of(text: str | None) -> Precision | None:
     """The precision of the weights that a name says. Or WireError."""
     if text is None:
         return None
-    for name in get_args(Precision):
-        if name == text.casefold():
-            found: Precision = name
-            return found
-    mend = near_matches(text, get_args(Precision))
-    raise WireError("--precision", "there is no such precision", value=text, mend=mend)
+    found: Precision = known_name(text, get_args(Precision), "--precision", "precision")  # type: ignore[assignment]
+    return found
+
+
+def engine_of(text: str) -> str:
+    """An engine by its name. Or WireError."""
+    return known_name(text, ENGINES, "--engine", "engine")
+
+
+def known_name(text: str, known: Iterable[str], where: str, what: str) -> str:
+    """The one of the known names that is meant, whatever its case. Or WireError."""
+    names = tuple(known)
+    if text.casefold() in names:
+        return text.casefold()
+    raise WireError(where, f"there is no such {what}", value=text, mend=near_matches(text, names))
 
 
 def tokens_of(in_tokens: str, out_tokens: str) -> tuple[Tokens, Tokens]:
