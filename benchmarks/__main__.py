@@ -11,6 +11,7 @@ python -m benchmarks profiles        latency profiles and priors on shapes and m
 python -m benchmarks services        /optimizeOne at one client, and at eight at the same time
 python -m benchmarks prometheus      a scrape of a fleet of 500 and 5,000 workloads: seconds and memory
 python -m benchmarks kubernetes      from lists of objects to a governed cluster: a first and a quiet cycle
+python -m benchmarks cluster         the loop on a real control plane: quiet cycles, all change (--workloads)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from benchmarks import accuracy, kubernetes, profiles, simulate
+from benchmarks.cluster import bench_cluster
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.prometheus import bench_prometheus
@@ -167,12 +169,14 @@ def main() -> int:
         "profiles": profiles.main,
         "prometheus": bench_prometheus,
         "kubernetes": kubernetes.main,
+        "cluster": lambda runs: bench_cluster(runs, arguments.workloads),
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
+    parser.add_argument("--workloads", type=int, default=500, help="Deployments of `cluster`")
     arguments = parser.parse_args()
-    alone = {"accuracy", "forecast", "kubernetes", "profiles", "prometheus", "simulate"}
+    alone = {"accuracy", "cluster", "forecast", "kubernetes", "profiles", "prometheus", "simulate"}
     if generator() is None and not set(arguments.names or every) <= alone:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",

@@ -14,7 +14,17 @@ from flyball.calibrate.belief import predicted
 from flyball.calibrate.design import design
 from flyball.calibrate.learn import belief, distrust
 from flyball.decide.aim import likely
-from flyball.decide.calibration import LATE, LONG, WINDOW, Calibration, key, prior_of, reading, settled
+from flyball.decide.calibration import (
+    HEARD,
+    LATE,
+    LONG,
+    WINDOW,
+    Calibration,
+    key,
+    prior_of,
+    reading,
+    settled,
+)
 from flyball.decide.cycle import decide
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.seen import Seen
@@ -227,3 +237,23 @@ def test_in_the_plant_it_finds_how_the_engines_really_run() -> None:
     assert len(now) >= 3
     assert np.median(before) > 0.1
     assert max(now) < 0.08
+
+
+def test_of_many_servers_some_are_heard_in_each_window_and_all_in_time() -> None:
+    names = [f"s{i:03}" for i in range(2 * HEARD + 7)]
+    fleet = fleet_of([replace(server_of(name), name=name) for name in names], {"A": 1000})
+    fleet = replace(fleet, profiles=(PROFILE,))
+    shown = {name: seen(server=Server(name, "m")) for name in names}
+    memories = {name: after(one) for name, one in shown.items()}
+    learned: dict[str, Learned] = {}
+    heard: set[str] = set()
+    for window in range(3):
+        now = SETTLED + window * WINDOW
+        made = Calibration(fleet, learned, shown, memories, Steering(), now)
+        assert list(made.shown) == names  # their percentiles count all the same
+        heard |= set(made._heard(names))
+        learned = made.learned
+        assert learned["m on A"].readings == (window + 1) * HEARD
+    assert heard == set(names)
+    few = dict(list(shown.items())[:HEARD])
+    assert Calibration(fleet, {}, few, memories, Steering(), SETTLED).learned["m on A"].readings == HEARD

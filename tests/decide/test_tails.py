@@ -27,7 +27,7 @@ def learned(p95: Reading | None, windows: int = 40, offered: float = 8.0) -> dic
     assert point is not None
     found: dict[str, float] = {}
     for _ in range(windows):
-        found = tails.seen(found, shown, point, PROFILE, PROMISE)
+        (found,) = tails.seen([tails.Window(found, shown, point, PROFILE, PROMISE)])
     return found
 
 
@@ -54,6 +54,23 @@ def test_shorter_than_foretold_promises_no_more() -> None:
 def test_few_requests_or_no_reading_leave_it_as_it_was() -> None:
     assert learned(Reading(0.5, least=0.4), offered=0.9) == {"ttft p95": 0.0}
     assert learned(None) == {"ttft p95": 0.0}
+
+
+def test_many_servers_at_once_are_as_one_by_one() -> None:
+    windows = []
+    for i in range(12):
+        promise = ModelTargets("m", (Target("ttft", 2.0, (0.5, 0.9, 0.95)[i % 3]), Target("itl", 0.1, 0.95)))
+        latencies = {"ttft": {"p50": Reading(0.05 + 0.01 * i), "p90": Reading(0.1), "p95": Reading(0.2)}}
+        shown = seen(
+            offered=8.0 + i, latencies=latencies | ({"itl": {"p95": Reading(0.03)}} if i % 2 else {})
+        )
+        point = reading(shown, after(shown), SETTLED)
+        assert point is not None
+        windows.append(tails.Window({"ttft p95": 0.1 * i}, shown, point, PROFILE, promise))
+    together = tails.seen(windows)
+    assert together == [tails.seen([window])[0] for window in windows]
+    assert len({tuple(one.items()) for one in together}) == 12
+    assert tails.seen([]) == []
 
 
 @given(st.floats(1e-4, 100), st.floats(0, 1), st.floats(1e-4, 10))

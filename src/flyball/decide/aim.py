@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,12 +15,13 @@ from flyball.decide.explain import FIELD
 from flyball.decide.memory import Goal
 from flyball.decide.plan import plan
 from flyball.decide.priority import SHORT, by_priority
+from flyball.queueing.arrays import FloatArray
 from flyball.solve.candidates import Candidates, candidates
 from flyball.spec.decision import Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
 from flyball.spec.server import Allocation, Load, Server
-from flyball.spec.service_class import MEAN, Target
+from flyball.spec.service_class import MEAN, Metric
 from flyball.units import RequestsPerSecond, Seconds, Tokens
 
 BEST_EFFORT = "PriorityExhaustive"
@@ -151,40 +153,65 @@ def _goal(server: ServerPlan) -> Goal | None:
     )
 
 
-def with_latency(step: Step, made: Planned, accelerator: str, replicas: int) -> Step:
-    """The step with the promise that is nearest to its limit when this many replicas take the demand."""
+class Change(NamedTuple):
+    """A step, and the replicas on one accelerator that are to take its demand."""
+
+    step: Step
+    accelerator: str
+    replicas: int
+
+
+def with_latencies(changes: Sequence[Change], made: Planned) -> dict[str, Step]:
+    """The steps by server, with the promise that is nearest to its limit when those replicas take the demand.
+
+    All at once: one server's figures cost nearly as much as those of a fleet.
+    """
     sized = made.sized
-    try:
-        s = sized.pairs.server_number(step.server)
-    except StopIteration:
-        return step
-    promise = sized.pairs.promises[s]
-    names = [a.name for a in made.fleet.accelerators]
-    if (
-        promise is None
-        or not promise.targets
-        or accelerator not in names
-        or replicas <= 0
-        or step.demand <= 0
-    ):
-        return step
-    at = np.flatnonzero(
-        (sized.pairs.server == s)
-        & (sized.pairs.accelerator == names.index(accelerator))
-        & (sized.excluded == 0)
-    )
-    if not at.size:
-        return step
-    count, share = np.array([float(replicas)]), np.ones(1)
+    pair_of = _pairs(made)
+    promises = dict(zip((s.name for s in sized.pairs.servers), sized.pairs.promises, strict=True))
+    found = {change.step.server: change.step for change in changes}
+    looked = [
+        (change, pair_of[change.step.server, change.accelerator], promise.targets)
+        for change in changes
+        if (change.step.server, change.accelerator) in pair_of
+        and (promise := promises[change.step.server]) is not None
+        and promise.targets
+        and change.replicas > 0
+        and change.step.demand > 0
+    ]
+    if not looked:
+        return found
+    at = np.array([pair for _, pair, _ in looked])
+    count, share = np.array([float(change.replicas) for change, _, _ in looked]), np.ones(at.size)
     means, _ = sized.pairs.at_load(at, count, share)
-    values: list[tuple[float, Target, float]] = []
-    for target in promise.targets:
-        if target.quantile == MEAN:
-            value = float(getattr(means, FIELD[target.metric])[0])
-        else:
-            wanted = [(target.metric, target.quantile)]
-            value = float(sized.pairs.quantiles_at_load(at, count, share, wanted)[0, 0])
-        value = math.inf if math.isnan(value) else value
-        values.append((value / target.limit, target, value))
-    _, target, value = max(values, key=lambda v: v[0])
-    return replace(step, metric=target.metric, statistic=target.statistic, limit=target.limit, value=value)
+    values: dict[tuple[Metric, float], FloatArray] = {}
+    for metric, quantile in sorted({(t.metric, t.quantile) for *_, targets in looked for t in targets}):
+        if quantile == MEAN:
+            values[metric, quantile] = getattr(means, FIELD[metric])
+            continue
+        asked = [any((t.metric, t.quantile) == (metric, quantile) for t in targets) for *_, targets in looked]
+        some = np.flatnonzero(asked)
+        row = np.full(at.size, np.nan)
+        row[some] = sized.pairs.quantiles_at_load(at[some], count[some], share[some], [(metric, quantile)])[0]
+        values[metric, quantile] = row
+    for place, (change, _, targets) in enumerate(looked):
+        reached = [(t, float(values[t.metric, t.quantile][place])) for t in targets]
+        reached = [(t, math.inf if math.isnan(value) else value) for t, value in reached]
+        target, value = max(reached, key=lambda one: one[1] / one[0].limit)
+        found[change.step.server] = replace(
+            change.step, metric=target.metric, statistic=target.statistic, limit=target.limit, value=value
+        )
+    return found
+
+
+def _pairs(made: Planned) -> dict[tuple[str, str], int]:
+    """The pairs that can be had, by server and accelerator."""
+    sized = made.sized
+    servers = [s.name for s in sized.pairs.servers]
+    names = [a.name for a in made.fleet.accelerators]
+    fine = np.flatnonzero(sized.excluded == 0)
+    numbers = zip(sized.pairs.server[fine].tolist(), sized.pairs.accelerator[fine].tolist(), strict=True)
+    found: dict[tuple[str, str], int] = {}
+    for pair, (s, a) in zip(fine.tolist(), numbers, strict=True):
+        found.setdefault((servers[s], names[a]), pair)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -39,6 +39,9 @@ KV_USED = (0.1, 0.95)
 """Share of the KV cache in use, within which it tells how large the cache is."""
 KV_KNOWN = 10
 """Readings after which that is believed rather than the profile."""
+HEARD = 50
+"""Servers of a pair that are learned from in one window: a fit takes longer than all else of a server, and of
+more readings in a point the oldest count no more."""
 STEADY = 1.3
 """Factor by which the load may change in it, either way."""
 
@@ -138,16 +141,28 @@ class Calibration:
             or known.at is None
             or not 0 <= self.now - known.at < WINDOW
         }
+        told: dict[str, list[str]] = {}
         for name in sorted(seen):
             one = seen[name]
             pair = key(one.server.model, one.main)
             shown, profile = reading(one, self.servers[name], self.now), self.profiles.get(pair)
             if shown and profile and pair in due and isinstance(profile.timing, IterationTiming):
                 self.shown[name] = shown
-                before = self.learned.get(pair, Learned())
-                self.learned[pair] = after = learn(self.belief(pair), before, shown, self.now)
-                self._beliefs.pop(pair)
-                self.notes += _notes(pair, before, after)
+                told.setdefault(pair, []).append(name)
+        heard = {name for names in told.values() for name in self._heard(names)}
+        for name in sorted(heard):
+            pair = key(seen[name].server.model, seen[name].main)
+            before = self.learned.get(pair, Learned())
+            self.learned[pair] = after = learn(self.belief(pair), before, self.shown[name], self.now)
+            self._beliefs.pop(pair)
+            self.notes += _notes(pair, before, after)
+
+    def _heard(self, names: Sequence[str]) -> Sequence[str]:
+        """Those that are learned from in this window; of many the next ones in each."""
+        if len(names) <= HEARD:
+            return names
+        first = int(self.now // WINDOW) * HEARD
+        return [names[(first + i) % len(names)] for i in range(HEARD)]
 
     def prior(self, pair: str) -> Belief:
         """What the pair's profile says."""

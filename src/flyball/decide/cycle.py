@@ -18,12 +18,13 @@ from flyball.decide import demand as load
 from flyball.decide import tails
 from flyball.decide.aim import (
     Aim,
+    Change,
     Planned,
     asked_of_plan,
     fingerprint,
     likely,
     plan_of,
-    with_latency,
+    with_latencies,
 )
 from flyball.decide.calibration import Calibration, key, settled
 from flyball.decide.memory import Goal, Memory, ServerMemory
@@ -104,7 +105,7 @@ class _Cycle:
         proposals = self._guarded()
         plan = self.made.plan if self.made else self.memory.plan
         self.told = {s.server: s for s in plan.servers} if plan else {}
-        steps = tuple(self._step(p) for _, p in sorted(proposals.items()))
+        steps = self._steps(proposals)
         known = self._account(self.made) if self.made else self.memory.known
         memory = Memory(
             servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
@@ -204,15 +205,17 @@ class _Cycle:
 
     def _with_tails(self) -> dict[str, ServerMemory]:
         """Memories of servers whose percentiles have been compared with what was foretold, in this cycle."""
-        classes, found = self.fleet.service_classes, {}
+        windows: dict[str, tails.Window] = {}
         for name, shown in self.calibration.shown.items():
             seen = self.seen[name]
-            promise = promise_of(classes, seen.server.service_class, seen.server.model)
+            promise = promise_of(self.fleet.service_classes, seen.server.service_class, seen.server.model)
             profile = self.calibration.profile(key(seen.server.model, seen.main))
             if promise is not None and profile is not None:
-                memory = self.remembered[name]
-                found[name] = replace(memory, tails=tails.seen(memory.tails, seen, shown, profile, promise))
-        return found
+                windows[name] = tails.Window(self.remembered[name].tails, seen, shown, profile, promise)
+        after = tails.seen(tuple(windows.values()))
+        return {
+            name: replace(self.remembered[name], tails=one) for name, one in zip(windows, after, strict=True)
+        }
 
     def _lead(self, seen: Seen) -> Seconds:
         """How far ahead to provide: until a replica asked for now is ready."""
@@ -404,6 +407,22 @@ class _Cycle:
 
     # ---- what comes out ---------------------------------------------------------------------------
 
+    def _steps(self, proposals: Mapping[str, Proposal]) -> tuple[Step, ...]:
+        """In order of name; those that change by a new plan with the promise that makes it necessary."""
+        steps = {name: self._step(p) for name, p in sorted(proposals.items())}
+        if self.made is not None:
+            changes = [
+                self._change(proposals[name], s) for name, s in steps.items() if s.changed and not s.metric
+            ]
+            steps |= with_latencies(changes, self.made)
+        return tuple(steps.values())
+
+    def _change(self, p: Proposal, step: Step) -> Change:
+        """Where it grows on one accelerator, what it had is looked at: what would become of it without."""
+        goal = p.goal.accelerator if p.goal else ""
+        before, after = p.was.get(goal, 0), p.orders.get(goal, 0)
+        return Change(step, goal, before if after > before > 0 and len(p.orders) == 1 else after)
+
     def _step(self, p: Proposal) -> Step:
         name = p.seen.server.name
         told = self.told.get(name)
@@ -432,12 +451,7 @@ class _Cycle:
                 limit=miss.target.limit,
                 value=miss.value,
             )
-        if not step.changed or self.made is None:
-            return step
-        before, after = p.was.get(goal, 0), p.orders.get(goal, 0)
-        if after > before > 0 and len(p.orders) == 1:
-            return with_latency(step, self.made, goal, before)
-        return with_latency(step, self.made, goal, after)
+        return step
 
     def _after(self, name: str, p: Proposal | None) -> ServerMemory:
         if p is None:

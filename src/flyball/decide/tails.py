@@ -8,12 +8,14 @@ to promise more than the model does. Before anything is seen it is what the plan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from flyball.calibrate.over_batch import largest_batch
 from flyball.decide.seen import WINDOW, Seen, reported
+from flyball.queueing.arrays import FloatArray
 from flyball.queueing.iteration import iteration_curve, with_experts
 from flyball.queueing.percentiles import quantile_rows
 from flyball.spec.learned import Point
@@ -53,23 +55,37 @@ def _in_the_plant(target: Target) -> float:
     )
 
 
-def seen(
-    tails: Mapping[str, float], server: Seen, shown: Point, profile: Profile, promise: ModelTargets
-) -> dict[str, float]:
-    """The logarithms of measured over foretold, with this window."""
-    targets = [t for t in promise.targets if t.quantile != MEAN and t.metric in METRICS]
-    after = {}
-    for target in targets:
-        name = f"{target.metric} {target.statistic}"
-        before = tails.get(name, 0.0)
-        quantile, measured = reported(target)
-        reading = server.latencies.get(target.metric, {}).get(measured)
-        enough = (server.offered or 0.0) * WINDOW * (1.0 - target.quantile) >= BEYOND
-        if reading is None or not enough or not isinstance(profile.timing, IterationTiming):
-            after[name] = before
-            continue
-        log = _over(reading, _foretold(target.metric, quantile, shown, profile, profile.timing))
-        after[name] = before + WEIGHT * (log - before)
+class Window(NamedTuple):
+    """What one server showed in a steady state, and what is known of its model and promised of it."""
+
+    tails: Mapping[str, float]
+    server: Seen
+    shown: Point
+    profile: Profile
+    promise: ModelTargets
+
+
+def seen(windows: Sequence[Window]) -> list[dict[str, float]]:
+    """Of each server the logarithms of measured over foretold, with this window; foretold all at once."""
+    after: list[dict[str, float]] = []
+    asked: dict[tuple[Metric, float], list[tuple[int, str, Reading]]] = {}
+    for place, (tails, server, _, profile, promise) in enumerate(windows):
+        after.append({})
+        for target in promise.targets:
+            if target.quantile == MEAN or target.metric not in METRICS:
+                continue
+            name = f"{target.metric} {target.statistic}"
+            after[place][name] = tails.get(name, 0.0)
+            quantile, measured = reported(target)
+            reading = server.latencies.get(target.metric, {}).get(measured)
+            enough = (server.offered or 0.0) * WINDOW * (1.0 - target.quantile) >= BEYOND
+            if reading is not None and enough and isinstance(profile.timing, IterationTiming):
+                asked.setdefault((target.metric, quantile), []).append((place, name, reading))
+    for (metric, quantile), readings in asked.items():
+        foretold = _foretold(metric, quantile, [windows[place] for place, *_ in readings])
+        for (place, name, reading), time in zip(readings, foretold.tolist(), strict=True):
+            before = after[place][name]
+            after[place][name] = before + WEIGHT * (_over(reading, time) - before)
     return after
 
 
@@ -83,23 +99,35 @@ def _over(reading: Reading, foretold: Seconds) -> float:
     return max(math.log(reading.value / foretold), -math.log(LONGEST)) if reading.value < foretold else 0.0
 
 
-def _foretold(
-    metric: Metric, quantile: float, shown: Point, profile: Profile, timing: IterationTiming
-) -> Seconds:
-    """The percentile of one replica under this load."""
-    lengths = shown.in_tokens, shown.out_tokens
-    batch = max(largest_batch(profile.kv_tokens, *lengths, profile.max_batch_size), 1)
+def _foretold(metric: Metric, quantile: float, windows: Sequence[Window]) -> FloatArray:
+    """(windows,) seconds: the percentile of one replica under each load, of Flyball's own form of timing."""
+    shown = [one.shown for one in windows]
+    timings = [t for one in windows if isinstance(t := one.profile.timing, IterationTiming)]
+    batches = [
+        max(largest_batch(profile.kv_tokens, point.in_tokens, point.out_tokens, profile.max_batch_size), 1)
+        for _, _, point, profile, _ in windows
+    ]
 
-    def one(value: float) -> np.ndarray:
-        return np.array([float(value)])
+    def all_of(values: Iterable[float]) -> FloatArray:
+        return np.array([float(value) for value in values])
 
-    waking = one(timing.epsilon), one(timing.untouched), one(min(max(shown.running, 1.0), batch))
-    alpha, beta = with_experts(one(timing.alpha), one(timing.beta), *waking)
-    curve = iteration_curve(
-        *(alpha, beta, one(timing.kappa), one(timing.delta)),
-        *(one(lengths[0]), one(lengths[1]), one(batch)),
-        in_cov=one(shown.in_cov),
-        out_cov=one(shown.out_cov),
-        gamma=one(timing.gamma),
+    def timing(name: str) -> FloatArray:
+        return all_of(getattr(one, name) for one in timings)
+
+    def point(name: str) -> FloatArray:
+        return all_of(getattr(one, name) for one in shown)
+
+    around = all_of(min(max(p.running, 1.0), n) for p, n in zip(shown, batches, strict=True))
+    alpha, beta = with_experts(
+        timing("alpha"), timing("beta"), timing("epsilon"), timing("untouched"), around
     )
-    return float(quantile_rows(curve, one(math.inf), one(shown.rate), [(metric, quantile)])[0, 0])
+    curve = iteration_curve(
+        *(alpha, beta, timing("kappa"), timing("delta")),
+        *(point("in_tokens"), point("out_tokens"), all_of(batches)),
+        in_cov=point("in_cov"),
+        out_cov=point("out_cov"),
+        gamma=timing("gamma"),
+    )
+    endless = np.full(len(shown), math.inf)
+    row: FloatArray = quantile_rows(curve, endless, point("rate"), [(metric, quantile)])[0]
+    return row

@@ -58,6 +58,23 @@ def test_it_is_kept_seldom_and_only_where_it_changed(api: Api, lease: Lease, nam
     assert parts(api, namespace) == before
     checkpoint.keep(b"two")
     assert parts(api, namespace) != before
+
+
+def test_it_is_only_made_when_it_is_time(api: Api, lease: Lease, namespace: str) -> None:
+    clock, made = Time(), []
+
+    def memory() -> bytes:
+        made.append(clock.seconds)
+        return b"memory %d" % len(made)
+
+    checkpoint = Checkpoint(api, lease, namespace, now=clock)
+    for _ in range(5):
+        assert checkpoint.keep(memory) == ""
+        clock.seconds += EVERY / 2
+    assert len(made) == 3
+    assert Checkpoint(api, lease, namespace).read() == (b"memory 3", "")
+    checkpoint.keep(memory, now=True)
+    assert len(made) == 4
     checkpoint.keep(b"three", now=True)  # a clean exit
     assert Checkpoint(api, lease, namespace).read()[0] == b"three"
 

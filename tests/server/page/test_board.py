@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.server.page.board import FULL, LONGEST, THIN, Board, moves_of
+from flyball.server.page.board import FULL, LARGE, LONGEST, THIN, Board, moves_of
 from flyball.server.page.view import STALE, view
 from flyball.spec.service_class import Target
 from flyball.spec.snapshot import Reading, Variant
@@ -113,6 +113,18 @@ def test_the_past_is_kept_whole_for_a_while_and_thinned_behind(period: float, co
     old = [t for t in times if now - t > FULL]
     assert all(b - a >= min(THIN, period) for a, b in itertools.pairwise(old))
     assert all(now - t <= LONGEST for t in times)
+
+
+def test_of_a_large_fleet_less_is_kept() -> None:
+    board, fleet = Board(), make_fleet([make_server(f"s{i}") for i in range(4 * LARGE)])
+    for i in range(1000):
+        board.add(i + 1, cycle(fleet, time=i * 15.0))
+    times = [v.time for v in board.views()]
+    recent = [t for t in times if times[-1] - t <= FULL / 4]
+    assert len(recent) == FULL / 4 / 15 + 1
+    old = [t for t in times if times[-1] - t > FULL / 4]
+    assert old
+    assert all(b - a >= 4 * THIN for a, b in itertools.pairwise(old))
 
 
 def test_a_day_and_a_half_fits() -> None:

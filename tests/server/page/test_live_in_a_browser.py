@@ -196,6 +196,13 @@ def test_no_width_scrolls_sideways(page: Page, width: int) -> None:
         picture(page, f"{'server' if path else 'fleet'}-{width}")
 
 
+@pytest.mark.parametrize("width", [1100, 1280, 1440])
+def test_the_servers_are_seen_whole(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    hidden = page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.servers'))")
+    assert hidden == 0
+
+
 def test_every_control_has_a_name(page: Page) -> None:
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, select, input:not([type=hidden]), a")]

@@ -63,13 +63,18 @@ class Checkpoint:
         self._written: Seconds | None = None
 
     def read(self) -> tuple[bytes | None, str]:
-        """What was kept last, and "" or why it cannot be used; None: begin afresh."""
+        """What was kept last, and "" or why it cannot be used; None: begin afresh.
+
+        ClusterError where it may be had soon: to begin afresh would write over it.
+        """
         try:
             head = self._head()
             if head is None:
                 return None, ""
             memory = _joined(head, self._part_of)
         except ClusterError as error:
+            if error.passing:
+                raise
             return None, f"the memory kept in the cluster cannot be read, so it begins afresh: {error}"
         except Damaged as error:
             place = f"ConfigMap {self._namespace}/{NAME}"
@@ -77,10 +82,10 @@ class Checkpoint:
         self._digest = _digest(memory)
         return memory, ""
 
-    def keep(self, memory: bytes, *, now: bool = False) -> str:
+    def keep(self, memory: bytes | Callable[[], bytes], *, now: bool = False) -> str:
         """Keep it if it changed and the last time is long ago; in a sentence why it could not be kept.
 
-        `now`: however long ago, as on a clean exit.
+        `memory`: or what makes it, called only when it is time; `now`: however long ago, as on a clean exit.
         """
         if not self._lease.holds():
             self._version = None  # whoever leads meanwhile writes
@@ -88,6 +93,7 @@ class Checkpoint:
         time = self._now()
         if not now and self._written is not None and time - self._written < self._every:
             return ""
+        memory = memory if isinstance(memory, bytes) else memory()
         digest = _digest(memory)
         if digest == self._digest and self._version:
             return ""

@@ -1,6 +1,7 @@
 """The board: what the page shows of a governed fleet, built from each cycle, for a day back.
 
-The last two hours are kept in full, what is older is thinned.
+The last two hours are kept in full, what is older is thinned; of a large fleet less, so that what is kept
+stays within a hundred megabytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FULL: Seconds = 2 * 3600.0
 THIN: Seconds = 120.0
 """Between cycles that are older than that."""
 LONGEST: Seconds = 24 * 3600.0
+LARGE = 50
+"""Servers from which on a fleet is large: of one ten times as large a tenth of the cycles is kept."""
 MOVES = 3000
 """Changes that are remembered, of all servers together."""
 
@@ -60,11 +63,12 @@ class Board:
         """Take a cycle in. Time must go forward."""
         made = view(number, cycle)
         changes = moves_of(number, cycle)
+        size = max(len(made.servers) / LARGE, 1.0)
         with self._lock:
             self._full.append(made)
-            while made.time - self._full[0].time > FULL:
+            while made.time - self._full[0].time > FULL / size:
                 old = self._full.popleft()
-                if not self._thin or old.time - self._thin[-1].time >= THIN:
+                if not self._thin or old.time - self._thin[-1].time >= THIN * size:
                     self._thin.append(old)
             while self._thin and made.time - self._thin[0].time > LONGEST:
                 self._thin.popleft()
