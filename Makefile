@@ -15,16 +15,19 @@ PINS    := $(VENV)/.pins
 FLYBALL := $(VENV)/.flyball
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chromium sandbox-tools test-fast check bench soak lock clean $(VENV)
+.PHONY: help run run-kubernetes test chromium sandbox-tools test-fast check bench soak lock clean $(VENV)
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: $(FLYBALL) ## govern a simulated fleet, and show it on a page
 	@mkdir -p build
 	@$(BIN)/flyball $(RUN)
+
+run-kubernetes: $(FLYBALL) sandbox-tools ## govern a Kubernetes with engines under load, on this machine
+	@$(BIN)/flyball sandbox demo $(ARGS)
 
 test: $(FLYBALL) chromium sandbox-tools ## the whole suite, as in CI (all but the soak runs)
 	@echo "test: the whole suite"
@@ -40,10 +43,10 @@ chromium: # what the page's plots are tested in; Debian's, where we may install 
 sandbox-tools: $(FLYBALL) # the Kubernetes of the system tests, built once per user; Debian's Prometheus
 	@have() { command -v prometheus >/dev/null && command -v prometheus-alertmanager >/dev/null; }; \
 	if ! have && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "test: installing prometheus, prometheus-alertmanager"; \
+	  echo "sandbox: installing prometheus, prometheus-alertmanager"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null 2>&1; \
 	fi; \
-	have || echo "test: no prometheus and prometheus-alertmanager here: what needs them is not tested"
+	have || echo "sandbox: no prometheus and prometheus-alertmanager here: what needs them is left out"
 	@$(BIN)/flyball sandbox build >/dev/null
 
 test-fast: $(FLYBALL) ## the suite without what takes seconds

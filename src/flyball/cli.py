@@ -14,6 +14,19 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from flyball.commands.call_options import CALLED, call
 from flyball.commands.emulate_options import EMULATED, LOAD_VARIABLES, emulate
+from flyball.commands.look_options import (
+    BACKTESTED,
+    CHECKED,
+    COMPARED,
+    TOLD,
+    backtest,
+    diff,
+    doctor,
+    freeze,
+    release,
+    unfreeze,
+    why,
+)
 from flyball.commands.loop_options import LOOP_VARIABLES, LOOPED, SERVES, actuator, collector, loop
 from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
 from flyball.commands.profiles_options import profiles
@@ -76,6 +89,13 @@ app.command(emulate, help_epilogue=EMULATED)
 app.command(loop, help_epilogue=LOOPED)
 app.command(collector, help_epilogue=SERVES)
 app.command(actuator, help_epilogue=SERVES)
+app.command(doctor, help_epilogue=CHECKED)
+app.command(why, help_epilogue=TOLD)
+app.command(diff, help_epilogue=COMPARED)
+app.command(release, help_epilogue=TOLD)
+app.command(freeze, help_epilogue=TOLD)
+app.command(unfreeze, help_epilogue=TOLD)
+app.command(backtest, help_epilogue=BACKTESTED)
 
 
 REPLAYED = """

@@ -56,7 +56,7 @@ def test_pods_page() -> None:
     assert service.answer("GET", "/pods/elsewhere/chat-1/metrics")[0] == 404
 
 
-def test_routers_page_says_what_is_offered_and_what_waits() -> None:
+def test_router_counts_requests_as_they_are_handed_to_a_pod() -> None:
     e = engines()
     e.sync([], [workload(4.0)])
     advance(e, 60.0)
@@ -64,11 +64,11 @@ def test_routers_page_says_what_is_offered_and_what_waits() -> None:
     service._socket.close()
     page = service.answer("GET", "/router/metrics")[2].decode()
     found = figures(page)
-    offered = e.pools[("ns", "chat")].offered  # type: ignore[index]
-    assert found["inference_objective_request_total"] == found["llm_d_epp_request_total"] == offered > 150
-    assert found["inference_extension_flow_control_queue_size"] == offered
+    waiting = found["inference_extension_flow_control_queue_size"]
+    assert waiting > 150
+    assert found["inference_objective_request_total"] == found["llm_d_epp_request_total"] == 0
     assert found["inference_pool_ready_pods"] == found["inference_objective_running_requests"] == 0
-    assert found["inference_objective_request_error_total"] == 0
+    assert page.count('error_code="InferencePoolResourceExhausted"} 0\n') == 3
     assert (found["flyball_sandbox_time_seconds"], found["flyball_sandbox_speed"]) == (60.0, 3.0)
     labels = [
         s.labels
@@ -80,6 +80,29 @@ def test_routers_page_says_what_is_offered_and_what_waits() -> None:
         one["namespace"] == "ns" and one["inference_pool"] == "chat" and one["model_name"] == "m"
         for one in labels
     )
+    e.sync([pod(ready_since=60.0)], [workload(4.0)])
+    advance(e, 61.0)
+    found = figures(service.answer("GET", "/router/metrics")[2].decode())
+    assert found["inference_extension_flow_control_queue_size"] == 0
+    assert found["llm_d_epp_request_total"] >= waiting
+
+
+def test_router_says_what_it_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flyball.sandbox.engines.pool.MOST_REQUESTS", 10)
+    e = engines()
+    e.sync([], [workload(4.0)])
+    advance(e, 60.0)
+    service = EngineService(e, EngineClock(3.0), None)
+    service._socket.close()
+    page = service.answer("GET", "/router/metrics")[2].decode()
+    away = {
+        s.labels["error_code"]: s.value
+        for f in text_string_to_metric_families(page)
+        for s in f.samples
+        if s.name == "llm_d_epp_request_error_total"
+    }
+    assert away["InferencePoolResourceExhausted"] > 150
+    assert away["Internal"] == 0
 
 
 def test_targets_are_what_prometheus_discovers() -> None:

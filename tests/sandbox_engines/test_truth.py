@@ -31,6 +31,7 @@ def test_an_engine_is_off_from_the_library_by_up_to_the_error() -> None:
 def test_units_of_cards() -> None:
     two = library_profile(MODEL, "H100x2")
     assert two == library_profile(MODEL, "H100", 2) == library_profile(MODEL, "NVIDIA-H100-80GB-HBM3", 2)
+    assert two == library_profile(MODEL, "2xH100"), "as Inferno's data call it"
     assert two.kv_tokens > library_profile(MODEL, "H100").kv_tokens
     assert library_profile("Llama-3.1-70B", "H100").accelerator == "H100x2", "as few as hold it"
 

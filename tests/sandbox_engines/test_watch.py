@@ -123,6 +123,16 @@ def test_a_pods_own_labels_stand_above_its_workloads() -> None:
     assert (one.accelerator, one.max_batch_size, one.model) == ("H100x2", 16, "other")
 
 
+def test_what_an_engine_was_started_with_runs_whatever_inferno_calls_it() -> None:
+    labels = {"inferno.server.managed": "true", "inferno.server.model": "llama_13b"}
+    args = ["serve", "meta-llama/Llama-2-13b-chat-hf", "--served-model-name=llama_13b"]
+    (one,) = look([deployment(labels=labels)], [pod(args)]).pods
+    assert (one.model, one.weights) == ("llama_13b", "meta-llama/Llama-2-13b-chat-hf")
+    stated = pod(args, annotations={"flyball.dev/model": "Llama-3.1-8B"})
+    (one,) = look([deployment(labels=labels)], [stated]).pods
+    assert (one.model, one.weights) == ("llama_13b", "Llama-3.1-8B")
+
+
 def test_without_labels_the_command_line_and_the_node_say_it() -> None:
     args = ["--model", "Qwen/Qwen3-8B", "--served-model-name=qwen", "--max-num-seqs=32"]
     bare = deployment(labels={"inferno.server.managed": "true"})

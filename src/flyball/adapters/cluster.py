@@ -1,7 +1,8 @@
 """A Kubernetes cluster and its Prometheus as the loop's source of fleets and its sensor.
 
 Objects are listed once a cycle, for the fleet and the replicas alike; metrics are read beside them. Time is
-our own monotonic clock, so that a clock that is set does not disturb; how old a reading is, Prometheus says.
+that of the API server at first, and our own monotonic clock since, so that a wall clock of ours that is wrong
+or is set does not disturb, and one leader's times are the next one's. How old a reading is, Prometheus says.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class _Known(NamedTuple):
     server: str
     seen: Seconds
     ready: Seconds | None
-    """Since when, as far as was seen."""
+    """Since when it is without a break, as far as was seen."""
 
 
 class ClusterReader:
@@ -64,9 +65,11 @@ class ClusterReader:
         self._api, self._assembler, self._scope = api, assembler, scope
         self._scrape, self._measured, self._speed = scrape, measured, speed
         self._wall, self._monotonic = wall, monotonic
-        self._began = wall() * speed, monotonic()
+        self._began: tuple[float, float] | None = None
         self._read: Seconds | None = None
         self._models: dict[tuple[str, str], str] = {}
+        self._serving: dict[tuple[str, str], set[str]] = {}
+        """Servers by namespace and model."""
         self._had: set[str] = set()
         self._pods: dict[PodKey, _Known] = {}
         self._of_server: dict[str, list[PodKey]] = {}
@@ -79,9 +82,16 @@ class ClusterReader:
         self._shown: tuple[Seconds, Cluster | None] = (0.0, None)
 
     def now(self) -> Seconds:
-        """Since 1970 by the wall clock at the start, and our own since."""
-        wall, began = self._began
-        return wall + (self._monotonic() - began) * self._speed
+        """Since 1970 by the API server's clock at the start, and our own since."""
+        if self._began is None:
+            self._began = self._unix() * self._speed, self._monotonic()
+        unix, began = self._began
+        return unix + (self._monotonic() - began) * self._speed
+
+    def _unix(self) -> float:
+        """By the API server's clock, with which pods' times are written; ours where it does not say."""
+        date = self._api.date
+        return self._wall() if date is None else date
 
     def fleet(self) -> Fleet:
         """Servers, profiles and cards as they are now. ClusterError."""
@@ -90,7 +100,7 @@ class ClusterReader:
     def _listed(self) -> Cluster:
         now = self._monotonic()
         if self.cluster is None or self._read is None or not 0 <= now - self._read <= FRESH:
-            listing = list_cluster(self._api, self._wall(), self._scope)
+            listing = replace(list_cluster(self._api, 0.0, self._scope), at=self._unix())
             self.cluster, self._read = self._assembler.cluster(listing, self._models), now
         return self.cluster
 
@@ -109,6 +119,8 @@ class ClusterReader:
         self.metrics = metrics
         variants, by_server = observe(cluster), _by_server(cluster)
         self._remember(cluster)
+        if metrics is not None:
+            notes += self._serve(cluster, metrics)
         seen = []
         for name in sorted(variants):
             timed = tuple(_timed(v, self._speed) for v in variants[name])
@@ -136,13 +148,14 @@ class ClusterReader:
             figures = self._figures(name, workloads, metrics)
             if figures:
                 self._had.add(name)
-            router = self._router(workloads, metrics)
+            whole = tuple(f for f in figures if not self._is_cut(f, metrics.window))
+            router = self._router(workloads, metrics) if len(whole) == len(figures) else None
             if figures or router or not self._stated(name, workloads):
-                known = {f.key for f in figures if f.age is not None}
+                known = {f.key for f in whole if f.age is not None}
                 return observation(
                     name,
                     variants,
-                    figures,
+                    whole,
                     router,
                     window=metrics.window,
                     missing=self._missing(workloads, known),
@@ -161,6 +174,13 @@ class ClusterReader:
             return False
         return True
 
+    def _is_cut(self, figures: PodFigures, window: Seconds) -> bool:
+        """Whether it is older than what Prometheus, which began anew, knows of it: its rates are too low."""
+        one = self._pods.get(figures.key)
+        if not figures.fresh or one is None or one.ready is None:
+            return False
+        return self._monotonic() - one.ready > window / self._speed + SCRAPED
+
     def _remember(self, cluster: Cluster) -> None:
         """Which pods there were lately, and since when they are ready."""
         now = self._monotonic()
@@ -168,9 +188,9 @@ class ClusterReader:
             for pod in workload.pods:
                 key = (workload.namespace, pod.name)
                 before = self._pods.get(key)
-                ready = before.ready if before else None
-                if pod.state == "ready" and ready is None:
-                    ready = now
+                ready = None
+                if pod.state == "ready":
+                    ready = now if before is None or before.ready is None else before.ready
                 self._pods[key] = _Known(workload.server, now, ready)
         self._pods = {key: one for key, one in self._pods.items() if now - one.seen <= GONE}
         self._of_server = {}
@@ -179,10 +199,6 @@ class ClusterReader:
 
     def _figures(self, name: str, workloads: Sequence[Governed], metrics: Metrics) -> tuple[PodFigures, ...]:
         """Of its pods, and of those that are gone since."""
-        for workload in workloads:
-            for figures in metrics.of((workload.namespace, pod.name) for pod in workload.pods):
-                if figures.model:
-                    self._models[workload.namespace, workload.name] = figures.model
         return metrics.of(self._of_server.get(name, ()))
 
     def _missing(self, workloads: Sequence[Governed], known: set[PodKey]) -> int:
@@ -194,9 +210,28 @@ class ClusterReader:
             for key in ready
         )
 
+    def _serve(self, cluster: Cluster, metrics: Metrics) -> list[str]:
+        """Learn what workloads serve; in sentences which servers serve the same."""
+        self._serving = {}
+        for workload in cluster.governed:
+            for figures in metrics.of((workload.namespace, pod.name) for pod in workload.pods):
+                if figures.model:
+                    self._models[workload.namespace, workload.name] = figures.model
+            if model := self._models.get((workload.namespace, workload.name)):
+                self._serving.setdefault((workload.namespace, model), set()).add(workload.server)
+        return [
+            f"{len(servers)} servers in {namespace} serve {model}, such as '{min(servers)}', and the router "
+            "does not tell their requests apart: only their pods tell the load"
+            for (namespace, model), servers in self._serving.items()
+            if len(servers) > 1 and metrics.router(namespace, model) is not None
+        ]
+
     def _router(self, workloads: Sequence[Governed], metrics: Metrics) -> RouterFigures | None:
         model = next((m for w in workloads if (m := self._models.get((w.namespace, w.name)))), "")
-        return metrics.router(workloads[0].namespace, model) if model else None
+        namespace = workloads[0].namespace
+        if len(self._serving.get((namespace, model), ())) > 1:
+            return None
+        return metrics.router(namespace, model) if model else None
 
     def busy(self) -> Mapping[str, float]:
         """How full each pod's batch is, 0 to 1, by "namespace/pod"; those that are not known are absent."""

@@ -45,3 +45,11 @@ class ControllerClient(Client):
     def invoke(self) -> None:
         """Run a cycle now."""
         self.call(CONTROLLER["invoke"])
+
+    def servers(self) -> bytes:
+        """What was decided last for each server, and why: a JSON array."""
+        return self.call(CONTROLLER["servers"])
+
+    def server(self, name: str) -> bytes:
+        """The same of one server: a JSON object."""
+        return self.call(CONTROLLER["server"], name)

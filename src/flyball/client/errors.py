@@ -23,6 +23,8 @@ _ELSEWHERE = {
     "flyball": "Only Flyball's optimizer has it; the originals have optimizeOne",
     "queue": "Give the address of a queue analysis (`flyball serve queue`)",
     "tuner": "Give the address of a model tuner (`flyball serve tuner`)",
+    "loop": "Give the address of that part of the control loop",
+    "controller": "Only Flyball's controller has it (`flyball loop`), not the original",
     "health": "Only Flyball's services have it, not the originals",
 }
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-Offered = Literal["optimizer", "stateful", "flyball", "queue", "tuner", "loop", "health"]
+Offered = Literal["optimizer", "stateful", "flyball", "queue", "tuner", "loop", "controller", "health"]
 """By any optimizer, by a stateful one, by Flyball's, by the queue analysis, by the model tuner, by the parts
-of the control loop, by every service of Flyball.
+of the control loop, by Flyball's controller, by every service of Flyball.
 """
 
 
@@ -107,7 +107,11 @@ TUNER = {
 }
 COLLECTOR = {"collect": Operation("collect", "what runs, under which load", "loop")}
 ACTUATOR = {"update": Operation("update", "carry allocations out", "loop", body="allocations", repeats=False)}
-CONTROLLER = {"invoke": Operation("invoke", "run a cycle now", "loop", repeats=False)}
+CONTROLLER = {
+    "invoke": Operation("invoke", "run a cycle now", "loop", repeats=False),
+    "servers": Operation("v1/servers", "what was decided for each server, and why", "controller"),
+    "server": Operation("v1/servers", "what was decided for one server, and why", "controller", ("name",)),
+}
 HEALTH = {
     "healthz": Operation("healthz", "whether the service lives", "health"),
     "readyz": Operation("readyz", "whether it can serve", "health"),

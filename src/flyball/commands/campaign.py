@@ -85,10 +85,24 @@ def begun(scenario: Scenario) -> Scenario:
     return msgspec.structs.replace(scenario, world=world)
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """What came of one run: its figures, and by server its requests and what they cost."""
+
+    figures: Figures
+    requests: dict[str, Requests]
+    dollars: dict[str, float]
+    asked: dict[str, float]
+    """Replicas, mean."""
+
+
 def run_once(task: Task) -> Figures:
     """The figures of one run. Counted is what arrives and is held from `score_from` to the end."""
+    return run_law(task, law_of(task.policy, task.scenario)).figures
+
+
+def run_law(task: Task, law: Law[Any], tick: Callable[[Seconds], None] = lambda time: None) -> Ran:
+    """The same with a law that is at hand; `tick` hears the time of each cycle."""
     scenario, seed = begun(task.scenario), task.seed
-    law = law_of(task.policy, scenario)
     plant = Plant(scenario.world, seed, task.compiled)
     told = scenario.believed if isinstance(law, Flyball) else placed(task.scenario)
     watch = _Watch(scenario)
@@ -102,16 +116,19 @@ def run_once(task: Task) -> Figures:
         if now < scenario.duration:
             watch.note(seen, {s.server: [o.replicas for o in s.orders if o.replicas] for s in decision.steps})
         cycle += 1
+        tick(now)
     watch.run(plant, scenario.duration + TAIL)
-    return judge(
+    requests = watch.requests(plant)
+    figures = judge(
         task.policy,
         seed,
         scenario.believed,
-        watch.requests(plant),
+        requests,
         watch.used(),
         watch.trails(),
         keep_trails=task.trails,
     )
+    return Ran(figures, requests, watch.by_server("dollars"), watch.mean_by_server("asked"))
 
 
 class _Watch:
@@ -172,13 +189,22 @@ class _Watch:
             made[name] = Requests(done.ttft[mine], tpot, max(offered, int(mine.sum())))
         return made
 
+    def by_server(self, field: str) -> dict[str, float]:
+        """What each has used between the two marks."""
+        before, after = self._held
+        return {name: getattr(after[name], field) - getattr(before[name], field) for name in self._names}
+
+    def mean_by_server(self, field: str) -> dict[str, float]:
+        """The same for each second."""
+        seconds = max(self._end - self._begin, 1e-9)
+        return {name: value / seconds for name, value in self.by_server(field).items()}
+
     def used(self) -> Used:
         """Between the two marks."""
-        before, after = self._held
         seconds = max(self._end - self._begin, 1e-9)
 
         def between(field: str) -> float:
-            return math.fsum(getattr(after[n], field) - getattr(before[n], field) for n in self._names)
+            return math.fsum(self.by_server(field).values())
 
         return Used(
             asked=between("asked") / seconds,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flyball.commands.loop_parts import Parts, Request, parts_of
+from flyball.commands.loop_scaler import check_scaler, start_scaler
 from flyball.commands.output import say
 from flyball.units import Seconds
 from flyball.wire.errors import WireError
@@ -49,6 +50,7 @@ def _check(request: Request) -> None:
         )
     if not 0 < request.speed <= 3600:
         raise ValueError(f"--speed is {request.speed:g}: seconds of a sandbox's engines in one of ours")
+    check_scaler(request)
 
 
 def _run(request: Request, stack: ExitStack) -> int:
@@ -76,6 +78,7 @@ def _run(request: Request, stack: ExitStack) -> int:
     serving = Serving(controller(live, loop.invoke, loop.unready, str(request.ledger or ""), hosts), options)
     if parts.recommender is not None:
         serving.telemetry.registry.register(parts.recommender.gauges.registry)
+    start_scaler(request, parts, stack)
     print(f"The loop governs {parts.address}; its page is {serving.url} (Ctrl-C ends it)", flush=True)
     if warning := warning_of(options):
         say(f"flyball: warning: {warning}")
@@ -122,6 +125,7 @@ class Loop:
         self._led: int | None = None
         self._turn = threading.Lock()
         self._cycles = 0
+        self._told = ""
 
     @property
     def _term(self) -> int | None:
@@ -133,16 +137,40 @@ class Loop:
         due = time.monotonic()
         period = self._law.period / self._live.runner.pace
         while not self._stop.is_set():
+            self._tell()
             if self._term is None:
                 self._stop.wait(TAKE_OVER)
                 continue
             new = self._led != self._term
             if (new and period > 0) or (period > 0 and time.monotonic() >= due):
-                self.cycle()
+                try:
+                    self.cycle()
+                except Exception as error:  # whatever it is: a thread that ends would govern no more
+                    say(f"flyball: a cycle failed: {type(error).__name__}: {error}")
                 now = time.monotonic()
                 due = now + period if new else max(due + period, now)
             rest = due - time.monotonic() if period > 0 else 1.0
             self._stop.wait(min(max(rest, 0.0), 1.0))
+
+    def _tell(self) -> None:
+        """Say, once, who leads, or why that is not known."""
+        lease = self._lease
+        if lease is None:
+            return
+        if lease.holds():
+            who, why = "this process leads", ""
+        elif lease.problem:
+            who, why = "nothing is decided here: the lease cannot be had or kept", lease.problem
+        elif lease.holder and lease.holder != lease.identity:
+            who, why = f"nothing is decided here: {lease.holder} leads", ""
+        else:
+            return
+        if who != self._told:
+            self._told = who
+            text = f"{who}: {why}" if why else who
+            say(f"flyball: {text}")
+            if self._live.board.last is not None:  # which gives it its time
+                self._live.fail(text)
 
     def cycle(self) -> Cycle | None:
         """One cycle, if this process leads."""
@@ -151,7 +179,8 @@ class Loop:
             if term is None:
                 return None
             if term != self._led:
-                self._take_over()
+                if not self._take_over():
+                    return None
                 self._led = term
             made = self._live.cycle()
             self._keep(now=False)
@@ -162,26 +191,33 @@ class Loop:
                 say(f"cycle {self._cycles}: {text}")
             return made
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> bool:
+        """Go on with the memory of who led before; whether that is settled."""
+        from flyball.adapters.kubernetes.errors import ClusterError
         from flyball.decide.memory import Memory
 
         if self._checkpoint is None:
-            return
-        data, said = self._checkpoint.read()
+            return True
+        try:
+            data, said = self._checkpoint.read()
+        except ClusterError as error:
+            say(f"flyball: the memory kept in the cluster cannot be read yet, so it waits: {error}")
+            return False
         if said:
             say(f"flyball: {said}")
         if data is None:
-            return
+            return True
         try:
             self._live.runner.memory = msgspec.msgpack.decode(data, type=Memory)
         except msgspec.MsgspecError as error:
             say(f"flyball: the memory in the cluster is of another version, so it begins afresh: {error}")
+        return True
 
     def _keep(self, now: bool) -> None:
         memory = self._live.runner.memory
         if self._checkpoint is None or memory is None:
             return
-        if said := self._checkpoint.keep(msgspec.msgpack.encode(memory), now=now):
+        if said := self._checkpoint.keep(lambda: msgspec.msgpack.encode(memory), now=now):
             say(f"flyball: {said}")
 
     def invoke(self) -> str:

@@ -106,9 +106,34 @@ class Elsewhere:
     """Of it."""
 
 
+@dataclass(frozen=True)
+class Keda:
+    """The external scaler that KEDA asks for servers in mode keda."""
+
+    external_scaler_port: int | None = None
+    """Where it listens; 0 takes a free one. Left out, there is none."""
+    external_scaler_host: str = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    external_scaler_certificate: Path | None = None
+    """Answer by TLS with this certificate (PEM); read again when it changes."""
+    external_scaler_key: Path | None = None
+    """Its key (PEM)."""
+
+    def listen(self) -> dict[str, object] | None:
+        """None: there is none."""
+        if self.external_scaler_port is None:
+            return None
+        return {
+            "host": self.external_scaler_host,
+            "port": self.external_scaler_port,
+            "certificate": self.external_scaler_certificate,
+            "key": self.external_scaler_key,
+        }
+
+
 CLUSTER, METRICS = Parameter(name="*", group="Cluster"), Parameter(name="*", group="Metrics")
-PARTS = Parameter(name="*", group="Parts elsewhere")
-ANY, NONE, ALL_HERE = InCluster(), Metrics(), Elsewhere()
+PARTS, KEDA = Parameter(name="*", group="Parts elsewhere"), Parameter(name="*", group="KEDA")
+ANY, NONE, ALL_HERE, NO_KEDA = InCluster(), Metrics(), Elsewhere(), Keda()
 
 
 def loop(
@@ -124,6 +149,7 @@ def loop(
     cluster: Annotated[InCluster, CLUSTER] = ANY,
     metrics: Annotated[Metrics, METRICS] = NONE,
     elsewhere: Annotated[Elsewhere, PARTS] = ALL_HERE,
+    keda: Annotated[Keda, KEDA] = NO_KEDA,
     listen: Annotated[LoopListen, LISTEN] = LOOP_HERE,
 ) -> int:
     """Govern the model servers of a cluster: observe, decide, act, period after period.
@@ -160,7 +186,7 @@ def loop(
 
     from flyball.commands.loop import run
 
-    asked = _request(data, cluster, metrics)
+    asked = request_of(data, cluster, metrics)
     return run(
         replace(
             asked,
@@ -173,6 +199,7 @@ def loop(
             collector=_address(elsewhere.collector_host, elsewhere.collector_port),
             optimizer=_address(elsewhere.inferno_host, elsewhere.inferno_port),
             actuator=_address(elsewhere.actuator_host, elsewhere.actuator_port),
+            external_scaler=keda.listen(),
             listen=asdict(listen),
         )
     )
@@ -218,7 +245,7 @@ def collector(
     """
     from flyball.commands.loop_services import collector as run
 
-    return run(_request(data, cluster, metrics), asdict(listen))
+    return run(request_of(data, cluster, metrics), asdict(listen))
 
 
 def actuator(
@@ -244,10 +271,11 @@ def actuator(
     """
     from flyball.commands.loop_services import actuator as run
 
-    return run(_request(data, cluster, NONE), asdict(listen))
+    return run(request_of(data, cluster, NONE), asdict(listen))
 
 
-def _request(data: Path | None, cluster: InCluster, metrics: Metrics) -> Request:
+def request_of(data: Path | None, cluster: InCluster, metrics: Metrics) -> Request:
+    """What the options that commands on a cluster share ask for."""
     from flyball.commands.loop_parts import Request
 
     return Request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flyball.spec.decision import Decision, Order
+from flyball.spec.decision import Decision, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.snapshot import Snapshot
 from flyball.spec.steering import Steering
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.actuator import KubernetesActuator
     from flyball.adapters.kubernetes.checkpoint import Checkpoint
     from flyball.adapters.kubernetes.governed import Cluster
+    from flyball.adapters.kubernetes.known import Known
     from flyball.adapters.kubernetes.lease import Lease
+    from flyball.adapters.kubernetes.listing import Scope
     from flyball.adapters.kubernetes.recommend import Recommender
+    from flyball.adapters.prometheus.client import Prometheus
     from flyball.laws.law import Law
     from flyball.loop.ports import Actuator, Advisor
+    from flyball.wire.metrics import MetricNames
 
 NAMESPACE = "flyball"
 """Of our own objects, where neither an option nor a service account says it."""
+ANSWER: Seconds = 7.0
+"""For one request to the API server: within the 8 s for the writes of a cycle."""
+SCRAPE: Seconds = 6.0
+"""For all of Prometheus' answers: within the runner's 10 s for what is seen, which replicas are part of."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +65,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     optimizer: str | None = None
     actuator: str | None = None
     """Addresses of parts that run elsewhere."""
+    external_scaler: dict[str, Any] | None = None
+    """Where it listens; None: there is none."""
     listen: dict[str, Any] = {}
 
 
@@ -81,9 +92,9 @@ def parts_of(request: Request, stack: ExitStack) -> Parts:
     if request.collector is None or request.actuator is None:
         from flyball.adapters.kubernetes.api import Api
 
-        api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
+        api = stack.enter_context(closing(Api(request.kubeconfig, request.context, ANSWER)))
     parts = Parts(
-        _reader(request, api), law, advisor, address=api.address if api else request.collector or ""
+        _reader(request, api, stack), law, advisor, address=api.address if api else request.collector or ""
     )
     if request.actuator is None:
         _act_here(parts, request, api, stack)
@@ -107,15 +118,17 @@ def _decider(request: Request, steering: Steering) -> tuple[Remembering, Advisor
     return Remembering(law, steering), RemoteOptimizer(OptimizerClient(request.optimizer))
 
 
-def _reader(request: Request, api: Any) -> Any:
+def _reader(request: Request, api: Any, stack: ExitStack) -> Any:
     if request.collector is None:
-        return reader_of(request, api)
+        return reader_of(request, api, stack)
     from flyball.client.control import CollectorClient
     from flyball.commands.loop_remote import Data, RemoteCollector
 
     if request.data is None:
         raise ValueError("a collector elsewhere wants Inferno's data: give --data, or INFERNO_DATA_PATH")
-    return RemoteCollector(CollectorClient(request.collector), Data(request.data, request.dynamic))
+    return RemoteCollector(
+        CollectorClient(request.collector), Data(request.data, request.dynamic), request.speed
+    )
 
 
 def _act_here(parts: Parts, request: Request, api: Any, stack: ExitStack) -> None:
@@ -165,42 +178,69 @@ def lease_of(request: Request, namespace: str, stack: ExitStack) -> Lease:
     return lease
 
 
-def ensure_namespace(api: Any, namespace: str) -> None:
-    """Make it where it is not there, and where we may; else who writes there will say so."""
+def ensure_namespace(api: Any, namespace: str, pauses: Sequence[Seconds] = (0.5, 1.0, 2.0, 4.0)) -> None:
+    """Make it where it is not there, and where we may; else who writes there will say so. Unreachable.
+
+    `pauses`: before it is tried again where the API server is busy.
+    """
     from flyball.adapters.kubernetes.errors import ApiError, NotFound
     from flyball.adapters.kubernetes.objects import Workload
 
-    try:
-        api.get(f"/api/v1/namespaces/{namespace}", Workload)
-    except NotFound:
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        api.post("/api/v1/namespaces", body, Workload)
-    except ApiError:
-        return
+    for pause in (*pauses, 0.0):
+        try:
+            try:
+                api.get(f"/api/v1/namespaces/{namespace}", Workload)
+            except NotFound:
+                body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+                api.post("/api/v1/namespaces", body, Workload)
+            return
+        except ApiError as error:
+            if not error.passing:
+                return  # we may not, or another one has just made it
+        time.sleep(pause)
 
 
-def reader_of(request: Request, api: Any) -> ClusterReader:
-    """The cluster and its metrics as the loop sees them. Or WireError, ValueError."""
+def reader_of(request: Request, api: Any, stack: ExitStack) -> ClusterReader:
+    """The cluster and its metrics as the loop sees them, until the stack ends. Or WireError, ValueError."""
     from flyball.adapters.cluster import ClusterReader
     from flyball.adapters.kubernetes.assemble import Assembler, Rules
-    from flyball.adapters.kubernetes.listing import Scope, kind_of
-    from flyball.adapters.prometheus.client import Prometheus
-    from flyball.adapters.prometheus.mapping import read_names, shipped_names
     from flyball.adapters.prometheus.read import read
 
-    known = _known(request)
+    known = known_of(request)
     rules = Rules(mode=request.mode, max_batch_size=request.max_batch_size)  # type: ignore[arg-type]
-    scope = Scope(namespace=request.watch, kinds=tuple(map(kind_of, request.kinds)))
     scrape = None
-    if request.prometheus is not None:
-        asked = Prometheus(request.prometheus, request.token_file, request.ca_file, request.insecure)
-        names = read_names(request.metrics) if request.metrics else shipped_names()
-        window = window_of(request.window)
-        scrape = lambda: read(asked, names, window, request.speed)  # noqa: E731
-    return ClusterReader(api, Assembler(known, rules), scope, scrape, speed=request.speed)
+    if (asked := prometheus_of(request)) is not None:
+        stack.callback(asked.close)
+        names, window = names_of(request), window_of(request.window)
+        scrape = lambda: read(asked, names, window, request.speed, SCRAPE)  # noqa: E731
+    return ClusterReader(api, Assembler(known, rules), scope_of(request), scrape, speed=request.speed)
 
 
-def _known(request: Request) -> Any:
+def scope_of(request: Request) -> Scope:
+    """What is listed. ValueError."""
+    from flyball.adapters.kubernetes.listing import Scope, kind_of
+
+    return Scope(namespace=request.watch, kinds=tuple(map(kind_of, request.kinds)))
+
+
+def prometheus_of(request: Request) -> Prometheus | None:
+    """The Prometheus that is named; None: none is. ValueError."""
+    from flyball.adapters.prometheus.client import Prometheus
+
+    if request.prometheus is None:
+        return None
+    return Prometheus(request.prometheus, request.token_file, request.ca_file, request.insecure)
+
+
+def names_of(request: Request) -> MetricNames:
+    """How metrics are called. Or WireError."""
+    from flyball.adapters.prometheus.mapping import read_names, shipped_names
+
+    return read_names(request.metrics) if request.metrics else shipped_names()
+
+
+def known_of(request: Request) -> Known:
+    """What is known of models and accelerators: the data that are given, else the library. Or WireError."""
     from flyball.adapters.files import read_fleet
     from flyball.adapters.kubernetes.known import Given, Library
 
@@ -239,11 +279,13 @@ class Remembering:
         self.name, self.period = law.name, law.period
         self.decision: Decision | None = None
         self.fleet: Fleet | None = None
+        self._steps: dict[str, Step] = {}
 
     def __call__(self, snapshot: Snapshot, memory: Any) -> tuple[Decision, Any]:
         """Decide, and remember."""
         self.decision, after = self._law(snapshot, memory)
         self.fleet = snapshot.fleet
+        self._steps = {step.server: step for step in self.decision.steps}
         return self.decision, after
 
     def cluster_of(self, reader: ClusterReader) -> Cluster | None:
@@ -254,8 +296,7 @@ class Remembering:
         """Why it has what it has, in a sentence."""
         from flyball.report import moves
 
-        steps = self.decision.steps if self.decision else ()
-        step = next((s for s in steps if s.server == server), None)
+        step = self._steps.get(server)
         return "" if step is None else moves.why(step)
 
     def costs(self) -> dict[str, float]:
@@ -286,7 +327,9 @@ class Hands:
         """Carry out and publish."""
         cluster = self._law.cluster_of(self._reader)
         if cluster is None:
-            return ("the cluster has been read anew since this was decided: the next cycle acts",)
+            return (
+                "nothing is written: the cluster could not be read, or was read anew since it was decided",
+            )
         acting = {g.server for g in cluster.governed if g.mode == "act"}
         said = self._actuator.act([o for o in orders if o.server in acting])
         return (*said, *self._recommender.publish(cluster, orders, self._law.why, self._law.costs()))

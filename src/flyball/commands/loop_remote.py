@@ -39,16 +39,21 @@ class RemoteCollector:
     """Ports FleetSource, Sensor and Clock."""
 
     def __init__(
-        self, client: CollectorClient, data: Data, monotonic: Callable[[], float] = time.monotonic
+        self,
+        client: CollectorClient,
+        data: Data,
+        speed: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client, self._data, self._monotonic = client, data, monotonic
-        self._began = time.time() - monotonic()
+        """`speed`: seconds of simulated engines in one of ours."""
+        self._client, self._data, self._speed, self._monotonic = client, data, speed, monotonic
+        self._began = (time.time() - monotonic()) * speed
         self.found: Collected | None = None
         """As it answered last."""
 
     def now(self) -> Seconds:
         """By the wall clock at the start, and our own since."""
-        return self._began + self._monotonic()
+        return self._began + self._monotonic() * self._speed
 
     def fleet(self) -> Fleet:
         """What the collector has, with the data files. CallError, WireError."""

@@ -33,7 +33,7 @@ def collector(request: Request, listen: Listen) -> int:
     try:
         with ExitStack() as stack:
             api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
-            reader = reader_of(request, api)
+            reader = reader_of(request, api, stack)
             return serve(service(Collecting(reader).collect), Options(**listen))
     except ClusterError as error:
         say(f"flyball: {error}")
@@ -80,7 +80,7 @@ def actuator(request: Request, listen: Listen) -> int:
             api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
             namespace = request.namespace or own_namespace(api.namespace)
             lease = lease_of(request, namespace, stack)
-            reader = reader_of(request, api)
+            reader = reader_of(request, api, stack)
             acting = KubernetesActuator(
                 api, lease, lambda: reader.cluster, lambda: frozen(api, namespace), events=Events(api)
             )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,10 @@ class Up(msgspec.Struct, frozen=True):
     scrape: str = "2s"
     targets: str = ""
     alerts: str = ""
+    engines: bool = True
+    speed: float = 1.0
+    seed: int = 0
+    error: float | None = None
 
     def arguments(self) -> list[str]:
         """The same for a process of its own."""
@@ -57,10 +62,15 @@ class Up(msgspec.Struct, frozen=True):
         given += [f"--fleet={self.fleet.resolve()}"] if self.fleet else []
         given += [f"--with={part}" for part in self.parts]
         given += [f"--targets={self.targets}"] if self.targets else []
-        return given + ([f"--alerts={self.alerts}"] if self.alerts else [])
+        given += [f"--alerts={self.alerts}"] if self.alerts else []
+        if not self.engines:
+            return [*given, "--no-engines"]
+        given += [f"--speed={self.speed!r}", f"--seed={self.seed}"]
+        return given + ([f"--error={self.error!r}"] if self.error is not None else [])
 
 
-def _answered(work: Callable[[], int]) -> int:
+def answered(work: Callable[[], int]) -> int:
+    """What it gives, or the exit code of what went wrong, which is said."""
     try:
         return work()
     except ValueError as error:  # WireError too
@@ -76,25 +86,32 @@ def _answered(work: Callable[[], int]) -> int:
 
 def bring_up(asked: Up, detach: bool) -> int:
     """Start a sandbox and stay with it until it is ended, or `detach` and leave it; the exit code."""
-    return _answered(lambda: _detached(asked) if detach else _attended(asked))
+    return answered(lambda: _detached(asked) if detach else _attended(asked))
 
 
 def _attended(asked: Up) -> int:
     from flyball.sandbox.cluster import Sandbox
 
     options = _options(asked)
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with interrupting(asked.name):
         with building() as watch:
             sandbox = Sandbox.start(options, watch)
         with sandbox:
-            _present(sandbox.state(), "Ctrl-C")
-            _tend(sandbox)
+            present(sandbox.state(), "Ctrl-C")
+            tend(sandbox, threading.Event())
+    return DONE
+
+
+@contextmanager
+def interrupting(name: str) -> Iterator[None]:
+    """SIGTERM ends this as Ctrl-C does; the sandbox's end is said."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
     except KeyboardInterrupt:
-        say(f"the sandbox {asked.name} has ended")
+        say(f"the sandbox {name} has ended")
     finally:
         signal.signal(signal.SIGTERM, before)
-    return DONE
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -104,21 +121,27 @@ def _interrupt(number: int, frame: object) -> None:
 def _options(asked: Up) -> Options:
     """What the text means. Or ValueError."""
     from flyball.sandbox.cluster import Options
+    from flyball.sandbox.engines.part import ENGINES
     from flyball.sandbox.fleet import read_fleet, shipped_fleet
-    from flyball.sandbox.part import Scrape
+    from flyball.sandbox.part import Pretence, Scrape
     from flyball.wire.quantities import parse_duration
 
     every = parse_duration(asked.scrape, "--scrape", positive=True)
+    parts = [part.strip() for given in asked.parts for part in given.split(",") if part.strip()]
+    if asked.engines and ENGINES not in parts:
+        parts.insert(0, ENGINES)
     return Options(
         name=check_name(asked.name),
         fleet=read_fleet(asked.fleet) if asked.fleet else shipped_fleet(),
         cold_start=parse_duration(asked.cold_start, "--cold-start"),
-        parts=tuple(part.strip() for given in asked.parts for part in given.split(",") if part.strip()),
+        parts=tuple(parts),
         scrape=Scrape(every, asked.targets, asked.alerts),
+        pretence=Pretence(asked.speed, asked.seed, asked.error),
     )
 
 
-def _present(state: State, end: str) -> None:
+def present(state: State, end: str) -> None:
+    """Print what is up, and where; `end`: what ends it."""
     print(f"The sandbox {state.name} is up: {_size(state)} at {state.url} ({end} ends it)")
     print(f"export KUBECONFIG={state.kubeconfig}")
     for one in state.processes:
@@ -127,11 +150,10 @@ def _present(state: State, end: str) -> None:
     sys.stdout.flush()
 
 
-def _tend(sandbox: Sandbox) -> None:
-    """Start again what ends by itself, for as long as that helps."""
+def tend(sandbox: Sandbox, over: threading.Event) -> None:
+    """Start again what ends by itself, until it is over; SandboxError where that does not help."""
     times: deque[float] = deque(maxlen=MOST_RESTARTS)
-    while True:
-        time.sleep(TEND)
+    while not over.wait(TEND):
         for name in sandbox.tend():
             say(f"{name} had ended by itself and was started again")
             times.append(time.monotonic())
@@ -170,7 +192,7 @@ def _detached(asked: Up) -> int:
             raise
         finally:
             log.unlink(missing_ok=True)
-    _present(state, f"flyball sandbox down --name {state.name}")
+    present(state, f"flyball sandbox down --name {state.name}")
     return DONE
 
 
@@ -212,7 +234,7 @@ def building() -> Iterator[Watch]:
 
 def take_down(name: str, everything: bool) -> int:
     """End one sandbox or all; the exit code."""
-    return _answered(lambda: _down(names() if everything else [check_name(name)]))
+    return answered(lambda: _down(names() if everything else [check_name(name)]))
 
 
 def _down(those: Sequence[str]) -> int:
@@ -254,7 +276,7 @@ def show(as_json: bool) -> int:
             put(printed(None, partial(_draw, state)), machine=False)
         return DONE
 
-    return _answered(work)
+    return answered(work)
 
 
 def _draw(state: State, console: Console) -> None:
@@ -274,7 +296,7 @@ def kubeconfig_of(name: str, whole: bool) -> int:
         put(Path(state.kubeconfig).read_text() if whole else f"{state.kubeconfig}\n", machine=True)
         return DONE
 
-    return _answered(work)
+    return answered(work)
 
 
 def build_all(modules: Sequence[str]) -> int:
@@ -288,7 +310,7 @@ def build_all(modules: Sequence[str]) -> int:
             print(f"{name}: {folder}", flush=True)
         return DONE
 
-    return _answered(work)
+    return answered(work)
 
 
 def _known() -> str:

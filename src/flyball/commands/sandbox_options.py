@@ -22,8 +22,8 @@ Module = Literal["kubernetes", "kwok", "keda"]
 
 sandbox = App(
     name="sandbox",
-    help="A real Kubernetes on this machine, without GPUs: control plane, nodes with accelerators, and pods "
-    "that start, get ready and go as pods do, with nothing running in them.",
+    help="A real Kubernetes on this machine, without GPUs: control plane, nodes with accelerators, pods that "
+    "start, get ready and go as pods do, and the metrics of the engines that would run in them.",
     help_epilogue=ENDED,
 )
 
@@ -38,6 +38,10 @@ def up(
     scrape: str = "2s",
     targets: str = "",
     alerts: str = "",
+    engines: Annotated[bool, Parameter(negative="--no-engines")] = True,
+    speed: float = 1.0,
+    seed: int = 0,
+    error: float | None = None,
     detach: Annotated[Flag, Parameter(name=["--detach", "-d"])] = False,
 ) -> int:
     """Start a sandbox; what it needs is built first, once.
@@ -64,15 +68,61 @@ def up(
     scrape
         Time between Prometheus' scrapes.
     targets
-        URL of an HTTP service discovery whose targets Prometheus scrapes.
+        URL of a further HTTP service discovery whose targets Prometheus scrapes.
     alerts
         URL of a webhook that Alertmanager tells about alerts.
+    engines
+        Play the engines in the pods: under the load that the labels of workloads ask for, they have the
+        metrics of vLLM, which Prometheus scrapes.
+    speed
+        Of the engines' time: simulated seconds in one of ours.
+    seed
+        Of the engines' requests, and of how they differ from the library's profiles.
+    error
+        By how much of itself each parameter of an engine may differ from the library's, 0 to 0.9; left
+        out: 0.1.
     detach
         Come back once it is ready, and leave it running until `flyball sandbox down`.
     """
     from flyball.commands.sandbox import Up, bring_up
 
-    return bring_up(Up(name, fleet, cold_start, parts, scrape, targets, alerts), detach)
+    asked = Up(name, fleet, cold_start, parts, scrape, targets, alerts, engines, speed, seed, error)
+    return bring_up(asked, detach)
+
+
+@sandbox.command(help_epilogue=ENDED)
+def demo(
+    *,
+    speed: float = 10.0,
+    period: float = 30.0,
+    seed: int = 0,
+    port: int = 3300,
+) -> int:
+    """Govern a sandbox: Kubernetes, engines under load, Prometheus, and the loop with its page.
+
+    Three servers of two classes on NVIDIA cards, one of them with bursts of load. Prometheus takes part
+    where it is installed; else the load is what labels state.
+
+    Examples:
+
+    `flyball sandbox demo`
+
+    `flyball sandbox demo --speed 60 --port 0`
+
+    Parameters
+    ----------
+    speed
+        Of the engines' time and of the loop: simulated seconds in one of ours.
+    period
+        Simulated seconds between the loop's cycles.
+    seed
+        Of the engines' requests, and of how they differ from the library's profiles.
+    port
+        Of the page; 0 takes a free one.
+    """
+    from flyball.commands.sandbox_demo import Demo, run
+
+    return run(Demo(speed, period, seed, port))
 
 
 @sandbox.command(help_epilogue=ENDED)

@@ -18,7 +18,7 @@ from flyball.sandbox import objects
 from flyball.sandbox.build import Watch, nobody
 from flyball.sandbox.errors import SandboxError
 from flyball.sandbox.fleet import Fleet, nodes_of
-from flyball.sandbox.part import Part, Scrape
+from flyball.sandbox.part import Part, Pretence, Scrape
 from flyball.sandbox.parts import PARTS, parts_of
 from flyball.sandbox.plane import ADMIN, Plane, prepare, processes, write_kubeconfig
 from flyball.sandbox.played import kwok
@@ -41,8 +41,9 @@ class Options(msgspec.Struct, frozen=True):
     jitter: float = 0.1
     """Up to this share longer, by chance."""
     parts: tuple[str, ...] = ()
-    """Of prometheus, alertmanager, keda."""
+    """Of engines, prometheus, alertmanager, keda."""
     scrape: Scrape = Scrape()
+    pretence: Pretence = Pretence()
     arguments: Mapping[str, tuple[str, ...]] = {}
     """Further arguments by process: {"kube-apiserver": ("--etcd-compaction-interval=5s",)}."""
 
@@ -77,7 +78,7 @@ class Sandbox:
         sandbox = None
         try:
             plane = prepare(options.name or "sandbox", place.folder, watch)
-            parts = parts_of(options.parts, plane, options.scrape, options.arguments, watch)
+            parts = parts_of(options.parts, plane, options.scrape, options.pretence, options.arguments, watch)
             sandbox = cls(options, place, plane, parts, watch)
             sandbox._start()
         except BaseException:
@@ -138,7 +139,7 @@ class Sandbox:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Of the parts that have one: prometheus, alertmanager."""
+        """Of the parts that have one: engines, prometheus, alertmanager."""
         return {part.name: part.url for part in self._parts if part.url}
 
     @property

@@ -58,17 +58,21 @@ def alertmanager(plane: Plane, scrape: Scrape, more: Sequence[str] = ()) -> Moni
     return Monitoring(ALERTMANAGER, plane, options)
 
 
-def prometheus(plane: Plane, scrape: Scrape, alerts: str = "", more: Sequence[str] = ()) -> Monitoring:
-    """Prometheus; `alerts` is where Alertmanager listens, host:port."""
+def prometheus(
+    plane: Plane, scrape: Scrape, alerts: str = "", targets: Sequence[str] = (), more: Sequence[str] = ()
+) -> Monitoring:
+    """Prometheus; `alerts`: where Alertmanager listens, host:port; `targets`: service discoveries by HTTP."""
     every = f"{round(scrape.every * 1000)}ms"
-    targets = plane.folder / TARGETS
-    targets.write_text("[]\n")
+    listed = plane.folder / TARGETS
+    listed.write_text("[]\n")
     jobs: list[dict[str, object]] = [
-        {"job_name": "sandbox", "file_sd_configs": [{"files": [str(targets)], "refresh_interval": "5s"}]}
+        {"job_name": "sandbox", "file_sd_configs": [{"files": [str(listed)], "refresh_interval": "5s"}]}
     ]
-    if scrape.targets_url:
-        found = {"url": scrape.targets_url, "refresh_interval": every}
-        jobs.append({"job_name": "engines", "http_sd_configs": [found]})
+    found = [
+        {"url": url, "refresh_interval": every} for url in (*targets, *filter(None, [scrape.targets_url]))
+    ]
+    if found:
+        jobs.append({"job_name": "engines", "http_sd_configs": found})
     configuration: dict[str, object] = {
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
         "rule_files": [str(plane.folder / RULES)],

@@ -1,4 +1,4 @@
-"""The controller: /invoke, and the page of the fleet that it governs."""
+"""The controller: /invoke, what was decided and why, and the page of the fleet that it governs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flyball.server.control import invoked
 from flyball.server.guard import LOOPBACK
 from flyball.server.page.live import Live
 from flyball.server.page.routes import page_of
+from flyball.server.page.told import told_of
 from flyball.server.service.service import Service
 
 
@@ -18,11 +19,14 @@ def controller(
     ledger: str = "",
     hosts: Collection[str] | None = LOOPBACK,
 ) -> Service:
-    """GET /invoke runs a cycle; `invoke` says what went wrong, or "". `hosts`: of the page, None: any."""
+    """GET /invoke runs a cycle; `invoke` says what went wrong, or "". GET /v1/servers tells what was decided.
+
+    `hosts`: under which the page and what is told are served, None: any.
+    """
     return Service(
         name="controller",
         title="Flyball: controller",
         about="Inferno's control loop, and the page of the fleet that it governs.",
-        handlers=(invoked(invoke), page_of(live, ledger, hosts)),
+        handlers=(invoked(invoke), told_of(live, hosts), page_of(live, ledger, hosts)),
         ready=ready,
     )

@@ -65,7 +65,7 @@ class Observation(msgspec.Struct, frozen=True):
     out_cov: Reading | None = None
     """Coefficients of variation of the tokens of finished requests (from their histograms)."""
     stated: bool = False
-    """Nothing is measured here: the load is what somebody says that it is, and latencies are foretold only."""
+    """Nothing is measured: the load is what somebody says that it is, and latencies are foretold only."""
 
 
 class Scrape(msgspec.Struct, frozen=True):

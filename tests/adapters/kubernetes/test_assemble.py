@@ -486,3 +486,13 @@ def test_an_empty_cluster_is_an_empty_fleet() -> None:
     assert observe(seen()) == {}
     odd = {"metadata": metadata("odd"), "spec": {}}
     assert seen(odd).governed[0].accelerator == UNKNOWN
+
+
+def test_a_label_does_not_move_a_template_to_cards_of_another_vendor() -> None:
+    """The original relabels it, and the pods run where they ran."""
+    asks = workload(labels=LABELS | {LABEL: "H100"}, args=(), resources={"nvidia.com/gpu": "1"})
+    amd = node("b", "MI250", label="nvidia.com/gpu.product", resource="amd.com/gpu")
+    nodes = [node("a"), amd]
+    one = server(seen(asks, nodes=nodes, known=Given(inferno())))
+    assert "H100" in one.accelerators
+    assert "MI250" not in one.accelerators

@@ -94,6 +94,18 @@ def test_a_target_that_vanishes(url: str, pods: Pods) -> None:
         assert stays.age < PATIENCE
 
 
+def test_a_scrape_that_failed_a_window_ago_does_not_make_a_pod_new(url: str, pods: Pods) -> None:
+    window = 5.0
+    with Prometheus(url) as client:
+        until(client, lambda a, _: (a.finished or 0.0) > 0)
+        pods.gone.add("a")
+        gone = until(client, lambda a, _: a.running is None).time
+        pods.gone.discard("a")
+        until(client, lambda a, _: a.running == 4.0 and time.time() > gone + window + 0.5)
+        figures = read(client, shipped_names(), window, at=gone + window).pods["n", "a"]
+        assert (figures.running, figures.running_before, figures.fresh) == (4.0, 4.0, False)
+
+
 def test_rates_are_those_of_the_counters(url: str) -> None:
     with Prometheus(url) as client:
         expr = 'max_over_time(vllm:generation_tokens_total{pod="a"}[5m])'

@@ -224,6 +224,16 @@ def test_ready_pods_that_prometheus_does_not_know_are_missing() -> None:
     assert "of 3 pods 1 unknown to Prometheus" in said[0]
 
 
+@pytest.mark.parametrize(("growth", "expected"), [(-1.5, 0.5), (-2.0, 0.0), (0.5, 2.5)])
+def test_what_waited_at_the_router_is_not_taken_for_new_load(growth: float, expected: float) -> None:
+    # The pods took 2/s; with -1.5, three quarters of that had waited at the router.
+    router = RouterFigures("n", "m", arrival_rate=expected, queue=1.0, queue_growth=growth)
+    found = see(pod(), router=router)
+    assert found.arrival_rate is not None
+    assert found.arrival_rate.value == pytest.approx(expected)
+    assert not notes(pod(), router=router)
+
+
 def test_no_replicas() -> None:
     def see(router: RouterFigures | None = None) -> Observation:
         return observation("s", (Variant("H100", pending=1),), (), router, window=WINDOW)[0]
@@ -241,11 +251,11 @@ def test_figures_of_the_router_by_pool() -> None:
         WINDOW,
         routers=(
             RouterFigures("n", "m", "", 1.0, None, 1.0),
-            RouterFigures("n", "m", "x", 2.0, 5.0, 2.0),
-            RouterFigures("n", "m", "y", 4.0, 7.0, 3.0),
+            RouterFigures("n", "m", "x", 2.0, 5.0, 2.0, -1.0),
+            RouterFigures("n", "m", "y", 4.0, 7.0, 3.0, 0.5),
             RouterFigures("other", "m", "x", 8.0, 8.0, 4.0),
         ),
     )
-    assert metrics.router("n", "m", "x") == RouterFigures("n", "m", "x", 3.0, 5.0, 2.0)
-    assert metrics.router("n", "m") == RouterFigures("n", "m", "", 7.0, 12.0, 3.0)
+    assert metrics.router("n", "m", "x") == RouterFigures("n", "m", "x", 3.0, 5.0, 2.0, -1.0)
+    assert metrics.router("n", "m") == RouterFigures("n", "m", "", 7.0, 12.0, 3.0, -0.5)
     assert metrics.router("n", "else") is None

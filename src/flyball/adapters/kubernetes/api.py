@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Hashable, Mapping
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -51,8 +53,8 @@ class Api:
         timeout: Seconds = TIMEOUT,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        """`kubeconfig`: None: KUBECONFIG, then the service account of the pod, then the user's; `transport`:
-        in place of the network, for tests. NoCluster."""
+        """`kubeconfig`: None: KUBECONFIG, then the service account of the pod, then the user's; `timeout`:
+        for one request, its answer included; `transport`: in place of the network, for tests. NoCluster."""
         try:
             found = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
             config = found.get(context)
@@ -62,6 +64,9 @@ class Api:
             self.address = config.cluster.server
             self.requests = 0
             """Sent so far."""
+            self.date: float | None = None
+            """Unix time by the API server's clock, when it last answered; None: it did not say."""
+            self._timeout = timeout
             self._client = Client(config, ConnectionParams(httpx2.Timeout(timeout), transport=transport))
         except (ConfigError, OSError, ValueError, KeyError) as error:
             where = str(kubeconfig or os.environ.get("KUBECONFIG") or "the user's kubeconfig")
@@ -139,22 +144,30 @@ class Api:
         params: Mapping[str, str] | None = None,
     ) -> bytes:
         self.requests += 1
+        until = time.monotonic() + self._timeout
+        body = bytearray()
         try:
-            answer = self._client.request(
+            with self._client.stream(
                 method,
                 path,
                 params={k: v for k, v in (params or {}).items() if v},
                 content=content,
                 headers={"Content-Type": kind} if content is not None else {},
-            )
+            ) as answer:
+                for piece in answer.iter_bytes():  # a timeout of the client's is for each piece
+                    body += piece
+                    if time.monotonic() > until:
+                        problem = f"no whole answer within {self._timeout:g} s"
+                        raise Unreachable(self.address, method, path, problem)
         except (httpx2.HTTPError, OSError, ConfigError) as error:
             raise Unreachable(self.address, method, path, str(error) or type(error).__name__) from error
+        self.date = _date(answer.headers.get("Date", "")) or self.date
         if answer.is_success:
-            return answer.content
+            return bytes(body)
         try:
-            said = _decoder(_Status, False).decode(answer.content)
-        except msgspec.MsgspecError:
-            said = _Status(answer.text[:200])
+            said = _decoder(_Status, False).decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            said = _Status(body.decode(errors="replace")[:200])
         error_type = {404: NotFound, 409: Conflict, 410: Gone}.get(answer.status_code, ApiError)
         after = answer.headers.get("Retry-After", "")
         retry_after = float(after) if after.isdecimal() else None
@@ -165,6 +178,13 @@ class Api:
             return _decoder(cast(Hashable, kind), many).decode(content)
         except msgspec.MsgspecError as error:
             raise ApiError("GET", path, 200, "Unreadable", str(error)) from error
+
+
+def _date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 @cache

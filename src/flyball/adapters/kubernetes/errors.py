@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""Statuses of an API server that is busy, or is missing something itself."""
+
 
 class ClusterError(Exception):
     """Something that a cluster does not give."""
+
+    passing = False
+    """Whether the same may well succeed soon."""
 
 
 class NoCluster(ClusterError):
@@ -20,6 +26,8 @@ class NoCluster(ClusterError):
 class Unreachable(ClusterError):
     """The API server does not answer."""
 
+    passing = True
+
     def __init__(self, address: str, method: str, path: str, problem: str) -> None:
         super().__init__(f"{method} {path}: the API server at {address} does not answer: {problem}")
 
@@ -32,6 +40,7 @@ class ApiError(ClusterError):
     ) -> None:
         super().__init__(f"{method} {path}: {status} {reason}: {message}".rstrip(": "))
         self.status, self.reason, self.message = status, reason, message
+        self.passing = status in PASSING
         self.retry_after = retry_after
         """Seconds after which it wants to be asked again, where it says so."""
 

@@ -12,6 +12,7 @@ from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ClusterError, NotFound
 from flyball.adapters.kubernetes.governed import Kind
 from flyball.adapters.kubernetes.objects import Metadata, Read
+from flyball.adapters.kubernetes.write import MANAGER
 
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
 SETTINGS = "flyball"
@@ -43,6 +44,18 @@ def frozen(
     if settings.data.get("freeze", "").strip().lower() in YES:
         return f"ConfigMap {namespace}/{SETTINGS} has freeze: true"
     return ""
+
+
+def set_freeze(api: Api, namespace: str, on: bool) -> None:
+    """Say in the ConfigMap whether anything may be written. ClusterError, also without the namespace."""
+    data = {"freeze": "true" if on else "false"}
+    try:
+        api.patch(CONFIG_MAP.path(namespace, SETTINGS), {"data": data}, ConfigMap, fieldManager=MANAGER)
+    except NotFound:
+        if not on:
+            return
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SETTINGS}, "data": data}
+        api.post(CONFIG_MAP.path(namespace), body, ConfigMap, fieldManager=MANAGER)
 
 
 Freeze = Callable[[], str]

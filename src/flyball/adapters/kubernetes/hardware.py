@@ -85,7 +85,9 @@ def candidates_of(place: Place, said: Said, engine: Engine, model: str, pool: Po
         return {place.accelerator}
     types = None if said.accelerator_apply else place.types
     if types is None and not known.closed:
-        return set()
+        # A label alone moves it, but no label makes a card of another vendor of what its template asks for.
+        foreign = set(pool.types()) - set(pool.types(engine.resource)) if engine.resource else set()
+        return known.without(foreign) if foreign else set()
     names = {known.accelerator(t, engine.cards, model) for t in types or pool.types(engine.resource)}
     return {place.accelerator, *names} - {""}
 

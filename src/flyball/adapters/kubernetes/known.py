@@ -43,6 +43,10 @@ class Known(Protocol):
         """The type of its cards."""
         ...
 
+    def without(self, types: Iterable[str]) -> set[str]:
+        """All accelerators that are known but those of some types of card."""
+        ...
+
     def model(self, names: Iterable[str]) -> str:
         """The first of some names that is a model's; WireError: none is."""
         ...
@@ -89,6 +93,9 @@ class Library:
 
     def type_of(self, accelerator: str) -> str:
         return self._units[accelerator][0]
+
+    def without(self, types: Iterable[str]) -> set[str]:
+        return set()  # it is closed: cards of the cluster alone are candidates
 
     def named(self, name: str, cards: int, model: str) -> str:
         try:
@@ -208,6 +215,10 @@ class Given:
             return name
         mend = near_matches(name, self._accelerators)
         raise WireError("accelerator", "there is no such accelerator in the data", value=name, mend=mend)
+
+    def without(self, types: Iterable[str]) -> set[str]:
+        gone = set(types)
+        return {name for name, a in self._accelerators.items() if a.type not in gone}
 
     def model(self, names: Iterable[str]) -> str:
         asked = tuple(names)

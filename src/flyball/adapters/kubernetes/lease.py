@@ -17,6 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 
+import msgspec
 import numpy as np
 
 from flyball.adapters.kubernetes.api import Api
@@ -57,6 +58,28 @@ class _Spec(Read, frozen=True):
 class _Lease(Read, frozen=True):
     metadata: Metadata = Metadata()
     spec: _Spec = _Spec()
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a lease, and what changes when it renews it; "": nobody."""
+
+    name: str = ""
+    renewed: str = ""
+
+
+def holder_of(api: Api, namespace: str, name: str = NAME) -> Holder | None:
+    """Who holds the lease now; None: there is none. ClusterError."""
+    try:
+        there = api.get(LEASE.path(namespace, name), _Lease)
+    except NotFound:
+        return None
+    return Holder(there.spec.holder_identity or "", there.spec.renew_time or "")
+
+
+def held(api: Api, name: str = NAME) -> set[str]:
+    """The namespaces in which somebody holds the lease, or did and died. ClusterError."""
+    found = api.items(LEASE.path(), _Lease, fields=f"metadata.name={name}")
+    return {one.metadata.namespace for one in found if one.spec.holder_identity}
 
 
 class Lease:

@@ -11,7 +11,7 @@ from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ApiError, NotFound
 from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Kind
 from flyball.adapters.kubernetes.labels import SELECTOR
-from flyball.adapters.kubernetes.objects import Node, Pod, Quota, Scaler, Workload
+from flyball.adapters.kubernetes.objects import Metadata, Node, Pod, Quota, Read, Scaler, Workload
 
 PODS = Kind("", "v1", "pods", "Pod")
 NODES = Kind("", "v1", "nodes", "Node")
@@ -54,6 +54,29 @@ class Listing(msgspec.Struct, frozen=True):
     scaled_objects: tuple[Scaler, ...] = ()
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class _Port(Read, frozen=True):
+    port: int = 0
+
+
+class _ServiceSpec(Read, frozen=True):
+    ports: list[_Port] = msgspec.field(default_factory=list)
+
+
+class _Service(Read, frozen=True):
+    metadata: Metadata = Metadata()
+    spec: _ServiceSpec = _ServiceSpec()
+
+
+def services(api: Api, name: str, port: int) -> tuple[str, ...]:
+    """`name.namespace:port` of the services with such a port whose names hold a word. ClusterError."""
+    found = (
+        f"{one.metadata.name}.{one.metadata.namespace}:{port}"
+        for one in api.items("/api/v1/services", _Service)
+        if name in one.metadata.name and any(each.port == port for each in one.spec.ports)
+    )
+    return tuple(sorted(found))
 
 
 def kind_of(text: str) -> Kind:

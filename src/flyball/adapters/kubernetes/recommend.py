@@ -20,6 +20,7 @@ from flyball.adapters.kubernetes.gauges import Gauges
 from flyball.adapters.kubernetes.governed import Cluster, Mode
 from flyball.adapters.kubernetes.lease import Lease, timestamp
 from flyball.adapters.kubernetes.targets import Target, change_of, targets_of
+from flyball.adapters.kubernetes.wanted import Wanted
 from flyball.adapters.kubernetes.write import MANAGER
 from flyball.spec.decision import Order
 from flyball.units import DollarsPerHour
@@ -51,6 +52,15 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     """When it became this, RFC 3339."""
 
 
+def recommended(api: Api, namespace: str, server: str) -> Recommendation | None:
+    """What is recommended for a server; None: nothing, or nothing that can be read. ClusterError."""
+    try:
+        kept = api.get(CONFIG_MAP.path(namespace, NAME), ConfigMap).data.get(key_of(server))
+        return None if kept is None else msgspec.json.decode(kept, type=Recommendation)
+    except (NotFound, msgspec.MsgspecError):
+        return None
+
+
 class Recommender:
     """Publishes what is decided for servers in any mode but act; shows gauges of all."""
 
@@ -65,7 +75,7 @@ class Recommender:
         wall: Callable[[], str] = timestamp,
     ) -> None:
         """`namespace`: our own; `wall`: the time of changes as it is written."""
-        self.gauges = gauges or Gauges()
+        self.gauges, self.wanted = gauges or Gauges(), Wanted()
         self._api, self._lease, self._events, self._wall = api, lease, events, wall
         self._namespace, self._path = namespace, CONFIG_MAP.path(namespace, NAME)
         self._term: int | None = None
@@ -83,6 +93,7 @@ class Recommender:
         """Show and keep what is ordered; in a sentence each what could not be kept. `costs`: by server."""
         targets, _ = targets_of(cluster, orders)
         self.gauges.show(cluster, targets)
+        self.wanted.show(cluster, targets)
         if self._lease.term is None:
             self._term = None
             return ()

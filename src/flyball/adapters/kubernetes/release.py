@@ -1,4 +1,4 @@
-"""A workload handed back as it was found."""
+"""A workload handed back as it was found, and kept from being taken again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,36 @@ import msgspec
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ClusterError, Conflict
 from flyball.adapters.kubernetes.governed import Kind
+from flyball.adapters.kubernetes.labels import OURS
 from flyball.adapters.kubernetes.objects import Scale, Workload
 from flyball.adapters.kubernetes.write import FOUND, MANAGER, Found
 
 TRIES = 5
+MODE = f"{OURS}mode"
+FREEZE = "freeze"
 
 
 class Untouched(ClusterError):
     """There is no record of how it was found."""
 
 
+def hold_back(api: Api, kind: Kind, namespace: str, name: str) -> str:
+    """Put it into mode freeze, so that no governor writes it; the mode that it had, "": none. ClusterError.
+
+    The annotation and not the label: whoever applies the manifest again would put the label back. A governor
+    that has decided already finds another version of it, and leaves it.
+    """
+    path = kind.path(namespace, name)
+    had = api.get(path, Workload).metadata.annotations.get(MODE, "")
+    if had != FREEZE:
+        api.patch(path, {"metadata": {"annotations": {MODE: FREEZE}}}, Workload, fieldManager=MANAGER)
+    return had
+
+
 def release(api: Api, kind: Kind, namespace: str, name: str) -> str:
     """Give a workload back its replicas and labels, without our annotation; says in a sentence what it has.
 
-    ClusterError. A governor that runs takes it again unless it is told not to (flyball.dev/mode) before.
+    ClusterError. A governor that runs takes it again unless it was held back before.
     """
     path, title = kind.path(namespace, name), f"{kind.name} {namespace}/{name}"
     for _ in range(TRIES - 1):
@@ -58,4 +74,4 @@ def _release(api: Api, path: str, title: str, namespace: str, name: str) -> str:
     api.patch(path, {"metadata": change}, Workload, fieldManager=MANAGER)
     labels = "".join(f", {key} {value}" for key, value in found.labels.items() if value is not None)
     replicas = f"{found.replicas} replica{'s' if found.replicas != 1 else ''}"
-    return f"{title} has {replicas} again{labels}; no annotation of Flyball's is left"
+    return f"{title} has {replicas} again{labels}, as it was found"

@@ -11,7 +11,7 @@ import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ApiError, ClusterError, Conflict, NotFound, Unreachable
-from flyball.adapters.kubernetes.labels import ACCELERATOR, BATCH, OURS
+from flyball.adapters.kubernetes.labels import ACCELERATOR, BATCH, MANAGED, OURS
 from flyball.adapters.kubernetes.lease import Lease
 from flyball.adapters.kubernetes.objects import Metadata, Scale, Workload
 from flyball.adapters.kubernetes.targets import Target
@@ -20,7 +20,6 @@ from flyball.units import Seconds
 MANAGER = "flyball"
 FOUND = f"{OURS}found"
 """The annotation with what was there before the first write."""
-PASSING = frozenset({429, 500, 502, 503, 504})
 FIRST_PAUSE: Seconds = 0.25
 TRIES = 3
 """At one write: a Deployment's controller answers our annotation with its status, which is a new version."""
@@ -80,9 +79,9 @@ class Writer:
             try:
                 return call()
             except (ApiError, Unreachable) as error:
+                if not error.passing:
+                    raise
                 if isinstance(error, ApiError):
-                    if error.status not in PASSING:
-                        raise
                     pause = error.retry_after or pause
                 if self._now() + pause >= self._until:
                     raise
@@ -170,6 +169,12 @@ def _changed(target: Target, seen: _Seen, there: Workload) -> str:
         label = there.metadata.labels.get(key)
         if label != seen.labels.get(key):
             return f"somebody set its label {key} to {label!r}"
+    for key, now, before in (
+        (f"{OURS}mode", there.metadata.annotations, was.annotations),
+        (MANAGED, there.metadata.labels, was.labels),
+    ):
+        if now.get(key) != before.get(key):
+            return f"somebody set its {key} to {now.get(key)!r}"
     if seen.generation and there.metadata.generation != seen.generation:
         return "somebody changed its specification"
     return ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -168,7 +170,7 @@ class Prometheus:
     def _read(self, data: bytearray, expr: str, kind: str, item: Any) -> tuple[list[Any], tuple[str, ...]]:
         try:
             # Values stand in quotes; this makes numbers of them at once.
-            answer = msgspec.json.decode(data, type=_answer(item), strict=False)
+            answer = decoder(item, strict=False).decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             answer = self._slowly(data, expr, kind, item)
         if answer.status != "success" or answer.data.resultType != kind:
@@ -178,7 +180,7 @@ class Prometheus:
     def _slowly(self, data: bytearray, expr: str, kind: str, item: Any) -> Any:
         """Decode what has "+Inf" in it, which Python reads and msgspec does not."""
         try:
-            loose = msgspec.json.decode(data, type=_answer(_Loose))
+            loose = decoder(_Loose, strict=True).decode(data)
             name, values = ("value", "value") if kind == "vector" else ("values", "values")
             found = []
             for each in loose.data.result:
@@ -234,14 +236,24 @@ class _Answer(msgspec.Struct, Generic[L], frozen=True):
     warnings: list[str] = []
 
 
-def _answer(item: Any) -> Any:
-    return _Answer[item]
+_BUILDING = threading.Lock()
+
+
+@cache
+def decoder(item: Any, *, strict: bool) -> msgspec.json.Decoder[Any]:
+    """Of an answer with such items; `strict`: numbers in quotes are none."""
+    # Two threads that meet a struct for the first time at once crash msgspec 0.22.
+    with _BUILDING:
+        return msgspec.json.Decoder(_Answer[item], strict=strict)
+
+
+_SAID = msgspec.json.Decoder(_Said)
 
 
 def _said(data: bytearray) -> str:
     """The words of an error; "" where there are none."""
     try:
-        return shown(msgspec.json.decode(data, type=_Said).error)
+        return shown(_SAID.decode(data).error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 

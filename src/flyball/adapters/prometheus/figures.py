@@ -72,6 +72,8 @@ class RouterFigures(msgspec.Struct, frozen=True, gc=False):
     """Offered: also those that wait there or were turned away."""
     queue: float | None = None
     age: Seconds = 0.0
+    queue_growth: RequestsPerSecond = 0.0
+    """How many more wait there than a window before; 0 where that is not known."""
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -108,4 +110,5 @@ class Metrics(msgspec.Struct, frozen=True):
             sum(rates) if rates else None,
             sum(queues) if queues else None,
             max(each.age for each in found),
+            sum(each.queue_growth for each in found),
         )

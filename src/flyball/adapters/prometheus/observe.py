@@ -148,6 +148,7 @@ class _View:
         said = max(router.arrival_rate, 0.0)
         if own is None:
             return Reading(said, router.age)
+        own = max(own + router.queue_growth, 0.0)  # what had waited there came to the pods, but came before
         most = max(own, said)
         if abs(own - said) > max(DISAGREE * most, FEWEST / self.window):
             why = "not all requests pass the router" if own > said else "not all reach a pod"

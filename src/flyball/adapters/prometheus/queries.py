@@ -50,7 +50,7 @@ def pod_queries(names: MetricNames, window: Seconds) -> dict[str, str]:
     }
     for gauge in GAUGES:
         found[f"{gauge}_before"] = each(
-            getattr(names, gauge), lambda x: f"sum by ({pod}) ({x} offset {span})"
+            getattr(names, gauge), lambda x: f"sum by ({pod}) ({_before(x, window)})"
         )
     if names.kv_usage:
         found["kv_usage"] = each(names.kv_usage, lambda x: f"avg by ({pod}) ({x})")
@@ -87,9 +87,15 @@ def router_queries(
         found["turned_away"] = each(router.turned_away, lambda x: f"sum by ({by}) (rate({x}[{span}]))")
     if router.queue:
         found["queue"] = each(router.queue, lambda x: f"sum by ({by}) ({x})")
-        found["queue_before"] = each(router.queue, lambda x: f"sum by ({by}) ({x} offset {span})")
+        found["queue_before"] = each(router.queue, lambda x: f"sum by ({by}) ({_before(x, window)})")
         found["queue_age"] = each(router.queue, lambda x: f"min by ({by}) (timestamp({x}))")
     return found
+
+
+def _before(gauge: str, window: Seconds) -> str:
+    """Its value a window ago. Not by `offset` alone: where just that scrape failed there would be none, and
+    all that waits would count as having come since."""
+    return f"last_over_time({gauge}[{duration(2.0 * window)}] offset {duration(window)})"
 
 
 def duration(span: Seconds) -> str:

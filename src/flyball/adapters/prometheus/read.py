@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -64,8 +65,9 @@ def read(
     return Metrics(now, window, pods, routers, tuple(notes))
 
 
+@cache
 def _labels(**names: str) -> type:
-    """A struct with these fields, from the labels of these names."""
+    """A struct with these fields, from the labels of these names; one and the same in every scrape."""
     return msgspec.defstruct(
         "Labels", [(field, str, "") for field in names], frozen=True, gc=False, rename=names
     )
@@ -226,8 +228,11 @@ def _routers(
     found = []
     for key in sorted({*(requests or {}), *(turned_away or {}), *(queue or {})}):
         rate = ((requests or {}).get(key, 0.0) + (turned_away or {}).get(key, 0.0)) / speed
+        growth = 0.0
+        if queue is not None and before is not None:
+            growth = (queue.get(key, 0.0) - before.get(key, 0.0)) / window
         if waits:
-            rate += ((queue or {}).get(key, 0.0) - (before or {}).get(key, 0.0)) / window
+            rate += growth
         seen = [values[key] for values in times if key in values]
         found.append(
             RouterFigures(
@@ -237,6 +242,7 @@ def _routers(
                 rate if known and (waits or key in (requests or {})) else None,
                 (queue or {}).get(key),
                 max(now - min(seen), 0.0) * speed if seen else LOOKBACK * speed,
+                growth,
             )
         )
     return tuple(found)

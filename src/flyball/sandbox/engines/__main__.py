@@ -17,9 +17,9 @@ from flyball.sandbox.engines.pool import warm_up
 from flyball.sandbox.engines.service import EngineService
 from flyball.sandbox.engines.truth import ERROR, Truth, stated_profiles
 from flyball.sandbox.engines.watch import Seen, seen
+from flyball.sandbox.part import Pretence
 
 DONE, WRONG = 0, 2
-FASTEST = 1000.0
 
 
 def run(
@@ -55,10 +55,7 @@ def run(
         The id of the process that starts this one; when that has ended, this ends too.
     """
     try:
-        if not 0.0 < speed <= FASTEST:
-            raise ValueError(f"--speed is {speed:g}: it is over 0, up to {FASTEST:g}")
-        if not 0.0 <= error <= 0.9:
-            raise ValueError(f"--error is {error:g}: it is a share from 0 to 0.9")
+        Pretence(speed, seed, error)
         if not kubeconfig.is_file():
             raise ValueError(f"--kubeconfig is {kubeconfig}: there is no such file")
         truth = Truth(error, seed, stated_profiles(profiles) if profiles is not None else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -11,6 +11,8 @@ from flyball.sandbox.engines.pool import Pool
 from flyball.simulate.metrics_text import escape
 
 ROUTER_JOB = "router"
+NO_ROOM, FAILED = "InferencePoolResourceExhausted", "Internal"
+"""As the endpoint picker calls them."""
 
 
 class _Family(msgspec.Struct, frozen=True):
@@ -18,7 +20,8 @@ class _Family(msgspec.Struct, frozen=True):
 
     kind: str
     about: str
-    value: Callable[[Pool], int]
+    value: Callable[[Pool], int | Mapping[str, int]]
+    """Or several, by error_code."""
     names: tuple[str, ...]
 
 
@@ -27,14 +30,17 @@ class _Family(msgspec.Struct, frozen=True):
 _FAMILIES = (
     _Family(
         "counter",
-        "Requests offered, also those that wait or were turned away.",
-        lambda pool: pool.offered,
+        "Requests that were handed to a pod.",
+        lambda pool: pool.dispatched,
         ("inference_model_request_total", "inference_objective_request_total", "llm_d_epp_request_total"),
     ),
     _Family(
         "counter",
         "Requests that failed: lost with their pod, too long for any, or turned away.",
-        lambda pool: pool.record.lost,
+        lambda pool: {
+            NO_ROOM: pool.turned_away,
+            FAILED: pool.record.lost - pool.turned_away,
+        },
         (
             "inference_model_request_error_total",
             "inference_objective_request_error_total",
@@ -75,7 +81,12 @@ def router_page(engines: Engines, speed: float) -> str:
     for family in _FAMILIES:
         for name in family.names:
             lines += [f"# HELP {name} {family.about}", f"# TYPE {name} {family.kind}"]
-            lines += [f"{name}{{{labels}}} {family.value(pool)}" for labels, pool in pools]
+            for labels, pool in pools:
+                value = family.value(pool)
+                if isinstance(value, int):
+                    lines.append(f"{name}{{{labels}}} {value}")
+                else:
+                    lines += [f'{name}{{{labels},error_code="{code}"}} {n}' for code, n in value.items()]
     return "\n".join(lines) + "\n"
 
 

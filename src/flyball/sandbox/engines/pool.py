@@ -176,6 +176,11 @@ class Pool:
         """Requests since the start, also those that wait or were turned away."""
         return self.replicas.arrived + self.turned_away
 
+    @property
+    def dispatched(self) -> int:
+        """Requests that were handed to a pod, since the start: the endpoint picker counts no others."""
+        return self.replicas.arrived - self.replicas.queued
+
     def shown(self, host: Host, now: Seconds) -> tuple[Gauges, Counters]:
         """What a pod has and has done until now."""
         numbers = [host.number, *host.others] if host.number >= 0 else host.others

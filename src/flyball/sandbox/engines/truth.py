@@ -21,8 +21,11 @@ from flyball.wire.truth import drawn_engine
 
 ERROR = 0.1
 _BASE = Engine("", "", 0.0, 0.0, 0.0, 0.0)
-_UNIT = re.compile(r"(.+)x(\d{1,2})", re.IGNORECASE)
-"""So many cards as one: H100x2."""
+_UNITS = (
+    re.compile(r"(?P<card>.+)x(?P<count>\d{1,2})", re.IGNORECASE),
+    re.compile(r"(?P<count>\d{1,2})x(?P<card>.+)", re.IGNORECASE),
+)
+"""So many cards as one: H100x2, or 2xH100 as Inferno's data have it."""
 
 
 class Truth:
@@ -63,18 +66,18 @@ class Truth:
 
 
 def library_profile(model: str, accelerator: str, cards: int = 0) -> Profile:
-    """What the library believes of a model on an accelerator such as H100, H100x2 or a node label's value.
+    """What the library believes of a model on an accelerator: H100, H100x2, 2xH100, or a node label's value.
 
     `cards` make one unit (0: as few as hold it). WireError: unknown, or it does not fit.
     """
     known = find_model(model)
-    unit = _UNIT.fullmatch(accelerator)
+    unit = next((match for one in _UNITS if (match := one.fullmatch(accelerator))), None)
     try:
         card = find_card(accelerator, where="accelerator")
     except WireError:
         if unit is None:
             raise
-        card, cards = find_card(unit[1], where="accelerator"), int(unit[2])
+        card, cards = find_card(unit["card"], where="accelerator"), int(unit["count"])
     found = units(known, [card], entries(), counts=(cards,) if cards else COUNTS)
     if not found:
         room = f"{cards or max(COUNTS)} x {card.name}"

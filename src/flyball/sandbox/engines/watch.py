@@ -138,10 +138,10 @@ def _owner(pod: PodObject) -> tuple[str, str, str] | None:
 
 
 def _model(own: Mapping[str, str], o: WorkloadObject, said: Arguments) -> tuple[str, str]:
-    """The model as it is asked for, and its weights."""
+    """The model as it is asked for, and its weights: as an annotation says, else what was started."""
     above = {**o.metadata.labels, **o.metadata.annotations}
-    named = next((v for m in (own, above) for v in (m.get(OWN_MODEL), m.get(MODEL)) if v), "")
-    return said.served or said.model or named, named or said.model or said.served
+    stated, labelled = ((own.get(key) or above.get(key) or "") for key in (OWN_MODEL, MODEL))
+    return said.served or said.model or stated or labelled, stated or said.model or labelled or said.served
 
 
 def _arguments(containers: Iterable[object]) -> Arguments:

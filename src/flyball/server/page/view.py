@@ -6,7 +6,7 @@ import msgspec
 
 from flyball.decide.seen import reported
 from flyball.loop.record import Cycle
-from flyball.report import moves
+from flyball.report import accounts, moves
 from flyball.spec.decision import Hold, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.known import Known
@@ -145,15 +145,7 @@ def view(number: int, cycle: Cycle) -> FleetView:
 
 def price_of(fleet: Fleet, server: Server, accelerator: str) -> DollarsPerHour:
     """Dollars per hour of one replica; 0 where it is not known."""
-    units = next(
-        (
-            p.accelerator_count
-            for p in fleet.profiles
-            if (p.model, p.accelerator) == (server.model, accelerator)
-        ),
-        1,
-    )
-    return next((a.cost for a in fleet.accelerators if a.name == accelerator), 0.0) * max(units, 1)
+    return accounts.price_of(fleet, server.model, accelerator)
 
 
 def _server(fleet: Fleet, server: Server, found: Observation | None, step: Step | None) -> ServerView:
