@@ -75,7 +75,7 @@ def namespace(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]
     eventually(lambda: found(lambda: client.get(ServiceAccount, "default", namespace=name)))
     yield name
     for pod in client.list(Pod, namespace=name):  # or their cards would be missed by the next test
-        client.delete(Pod, pod.metadata.name, namespace=name, grace_period=0)
+        found(lambda pod=pod: client.delete(Pod, pod.metadata.name, namespace=name, grace_period=0))  # type: ignore[misc]
     client.delete(Namespace, name)
 
 

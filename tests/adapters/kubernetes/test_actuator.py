@@ -314,7 +314,7 @@ def test_the_first_touch_is_recorded_and_release_gives_all_back(
     events.close()
     assert json.loads(annotations(api, namespace, "chat")[FOUND]) == found
     released = release(api, DEPLOYMENT, namespace, "chat")
-    assert f"has 1 replica again, {ACCELERATOR} A100;" in released
+    assert f"has 1 replica again, {ACCELERATOR} A100, as it was found" in released
     there = api.get(here.path, Workload)
     assert (there.spec.replicas, there.metadata.labels) == (1, {ACCELERATOR: "A100", "team": "x"})
     assert FOUND not in there.metadata.annotations
