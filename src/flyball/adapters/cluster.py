@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from flyball.adapters.kubernetes.api import Api
-from flyball.adapters.kubernetes.assemble import Assembler, observe
+from flyball.adapters.kubernetes.assemble import observe
 from flyball.adapters.kubernetes.governed import Cluster, Governed
-from flyball.adapters.kubernetes.listing import Scope, list_cluster
+from flyball.adapters.kubernetes.listing import Listing, Scope, list_cluster
 from flyball.adapters.prometheus.errors import PrometheusError
 from flyball.adapters.prometheus.figures import Metrics, PodFigures, PodKey, RouterFigures
 from flyball.adapters.prometheus.observe import observation
@@ -37,6 +37,14 @@ Scraper = Callable[[], Metrics]
 Measured = Callable[[str, str], bool]
 
 
+class Assembling(Protocol):
+    """What makes a cluster of lists."""
+
+    def cluster(self, listing: Listing, models: Mapping[tuple[str, str], str] | None = None) -> Cluster:
+        """The cluster; `models`: what metrics say that a workload serves, by namespace and name."""
+        ...
+
+
 class _Known(NamedTuple):
     """A pod that was there."""
 
@@ -52,7 +60,7 @@ class ClusterReader:
     def __init__(
         self,
         api: Api,
-        assembler: Assembler,
+        assembler: Assembling,
         scope: Scope,
         scrape: Scraper | None = None,
         measured: Measured = lambda namespace, workload: False,

@@ -70,7 +70,14 @@ def _run(request: Request, stack: ExitStack) -> int:
     reader, hands = parts.reader, parts.hands
     assert hands is not None
     runner = Runner(
-        parts.law, reader, reader, hands, reader, ledger, advisor=parts.advisor, pace=request.speed
+        parts.law,
+        parts.source or reader,
+        reader,
+        hands,
+        reader,
+        ledger,
+        advisor=parts.advisor,
+        pace=request.speed,
     )
     live = Live(runner, Board(), None, "cluster")
     loop = Loop(live, parts, CycleLog(request.cycle_log) if request.cycle_log else None)
@@ -120,7 +127,7 @@ class Loop:
 
     def __init__(self, live: Live, parts: Parts, log: CycleLog | None = None) -> None:
         self._live, self._lease, self._checkpoint = live, parts.lease, parts.checkpoint
-        self._law, self._log = parts.law, log
+        self._law, self._recommender, self._log = parts.law, parts.recommender, log
         self._stop = threading.Event()
         self._led: int | None = None
         self._turn = threading.Lock()
@@ -139,6 +146,8 @@ class Loop:
         while not self._stop.is_set():
             self._tell()
             if self._term is None:
+                if self._recommender is not None:
+                    self._recommender.gauges.clear()
                 self._stop.wait(TAKE_OVER)
                 continue
             new = self._led != self._term

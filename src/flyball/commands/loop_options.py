@@ -104,6 +104,10 @@ class Elsewhere:
     """Of an actuator."""
     actuator_port: Annotated[int, Parameter(env_var="ACTUATOR_PORT")] = 8080
     """Of it."""
+    tuner_host: Annotated[str, Parameter(env_var="TUNER_HOST")] = ""
+    """Of a model tuner; without it the loop learns by itself, where profiles have the form for it."""
+    tuner_port: Annotated[int, Parameter(env_var="TUNER_PORT")] = 8081
+    """Of it."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,7 @@ def loop(
             collector=_address(elsewhere.collector_host, elsewhere.collector_port),
             optimizer=_address(elsewhere.inferno_host, elsewhere.inferno_port),
             actuator=_address(elsewhere.actuator_host, elsewhere.actuator_port),
+            tuner=_address(elsewhere.tuner_host, elsewhere.tuner_port),
             external_scaler=keda.listen(),
             listen=asdict(listen),
         )

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.recommend import Recommender
     from flyball.adapters.prometheus.client import Prometheus
     from flyball.laws.law import Law
-    from flyball.loop.ports import Actuator, Advisor
+    from flyball.loop.ports import Actuator, Advisor, FleetSource
+    from flyball.wire.inferno_loop import Collected
     from flyball.wire.metrics import MetricNames
 
 NAMESPACE = "flyball"
@@ -64,6 +65,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     collector: str | None = None
     optimizer: str | None = None
     actuator: str | None = None
+    tuner: str | None = None
     """Addresses of parts that run elsewhere."""
     external_scaler: dict[str, Any] | None = None
     """Where it listens; None: there is none."""
@@ -77,6 +79,8 @@ class Parts(msgspec.Struct):
     """Ports FleetSource, Sensor and Clock."""
     law: Remembering
     advisor: Advisor | None = None
+    source: FleetSource | None = None
+    """Of fleets, where it is not the reader."""
     hands: Actuator | None = None
     lease: Lease | None = None
     checkpoint: Checkpoint | None = None
@@ -96,6 +100,8 @@ def parts_of(request: Request, stack: ExitStack) -> Parts:
     parts = Parts(
         _reader(request, api, stack), law, advisor, address=api.address if api else request.collector or ""
     )
+    if request.tuner is not None:
+        parts.source = _tuned(parts, request.tuner)
     if request.actuator is None:
         _act_here(parts, request, api, stack)
     else:
@@ -122,7 +128,8 @@ def _reader(request: Request, api: Any, stack: ExitStack) -> Any:
     if request.collector is None:
         return reader_of(request, api, stack)
     from flyball.client.control import CollectorClient
-    from flyball.commands.loop_remote import Data, RemoteCollector
+    from flyball.commands.loop_data import Data
+    from flyball.commands.loop_remote import RemoteCollector
 
     if request.data is None:
         raise ValueError("a collector elsewhere wants Inferno's data: give --data, or INFERNO_DATA_PATH")
@@ -144,20 +151,30 @@ def _act_here(parts: Parts, request: Request, api: Any, stack: ExitStack) -> Non
 
 
 def _act_there(parts: Parts, request: Request) -> None:
-    from flyball.adapters.collected import collected
     from flyball.client.control import ActuatorClient
-    from flyball.commands.loop_remote import RemoteActuator, RemoteCollector
-    from flyball.wire.inferno_loop import Resource
-
-    reader = parts.reader
-
-    def resources() -> dict[str, Resource]:
-        if isinstance(reader, RemoteCollector):
-            return reader.found.resources if reader.found else {}
-        return collected(reader.cluster, reader.seen, reader.metrics).resources if reader.cluster else {}
+    from flyball.commands.loop_remote import RemoteActuator
 
     assert request.actuator is not None
-    parts.hands = RemoteActuator(ActuatorClient(request.actuator), resources)
+    client = ActuatorClient(request.actuator)
+    parts.hands = RemoteActuator(client, lambda: _collected(parts.reader).resources)
+
+
+def _tuned(parts: Parts, address: str) -> FleetSource:
+    from flyball.client.tuner import TunerClient
+    from flyball.commands.loop_data import Tuned
+
+    return Tuned(parts.reader, TunerClient(address), lambda: _collected(parts.reader).replicas)
+
+
+def _collected(reader: Any) -> Collected:
+    """What was collected last, here or elsewhere."""
+    from flyball.adapters.collected import collected
+    from flyball.commands.loop_remote import RemoteCollector
+    from flyball.wire.inferno_loop import Collected
+
+    if isinstance(reader, RemoteCollector):
+        return reader.found or Collected()
+    return collected(reader.cluster, reader.seen, reader.metrics) if reader.cluster else Collected()
 
 
 def own_namespace(found: str | None) -> str:
@@ -205,15 +222,20 @@ def reader_of(request: Request, api: Any, stack: ExitStack) -> ClusterReader:
     from flyball.adapters.cluster import ClusterReader
     from flyball.adapters.kubernetes.assemble import Assembler, Rules
     from flyball.adapters.prometheus.read import read
+    from flyball.commands.loop_data import Data, DataAssembler
 
-    known = known_of(request)
     rules = Rules(mode=request.mode, max_batch_size=request.max_batch_size)  # type: ignore[arg-type]
     scrape = None
     if (asked := prometheus_of(request)) is not None:
         stack.callback(asked.close)
         names, window = names_of(request), window_of(request.window)
         scrape = lambda: read(asked, names, window, request.speed, SCRAPE)  # noqa: E731
-    return ClusterReader(api, Assembler(known, rules), scope_of(request), scrape, speed=request.speed)
+    assembler: Assembler | DataAssembler
+    if request.data is None:
+        assembler = Assembler(known_of(request), rules)
+    else:
+        assembler = DataAssembler(Data(request.data, request.dynamic), rules)
+    return ClusterReader(api, assembler, scope_of(request), scrape, speed=request.speed)
 
 
 def scope_of(request: Request) -> Scope:

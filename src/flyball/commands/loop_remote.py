@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from msgspec.structs import replace
 
-from flyball.adapters.files import read_fleet
 from flyball.client.control import ActuatorClient, CollectorClient
 from flyball.client.optimizer import OptimizerClient
+from flyball.commands.loop_data import Data
 from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Allocation, Load, Server
@@ -18,21 +17,6 @@ from flyball.spec.snapshot import Observation, Reading, Scrape, Variant
 from flyball.units import Seconds
 from flyball.wire.inferno_loop import Collected, Resource
 from flyball.wire.inferno_out import system_document
-
-
-class Data:
-    """Inferno's data files. In dynamic mode they are read again in each cycle; capacity always is."""
-
-    def __init__(self, directory: Path, dynamic: bool) -> None:
-        self._directory, self._dynamic = directory, dynamic
-        self._static = read_fleet(directory, servers=False)
-
-    def fleet(self) -> Fleet:
-        """Without servers. WireError: a file cannot be read now."""
-        now = read_fleet(self._directory, servers=False)
-        if self._dynamic:
-            self._static = now
-        return replace(self._static, capacity=now.capacity)
 
 
 class RemoteCollector:

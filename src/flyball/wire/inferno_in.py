@@ -100,7 +100,7 @@ def fleet_of(system: System, sections: Sections = NOWHERE) -> Fleet:
         accelerators=tuple(
             _accelerator(a, section("accelerators"), i) for i, a in enumerate(system.accelerators.values())
         ),
-        profiles=tuple(_profile(entry, generation) for entry in learned),
+        profiles=tuple(profile_of(entry, generation) for entry in learned),
         service_classes=tuple(
             _service_class(c, generation, section("serviceclasses"), i)
             for i, c in enumerate(system.service_classes.values())
@@ -152,7 +152,8 @@ def _power(shape: PowerShape, section: Section, below: str) -> PowerCurve | None
     return PowerCurve(idle=shape.idle, full=shape.full, mid_power=mid_power, mid_util=mid_util)
 
 
-def _profile(shape: ProfileShape, generation: Generation) -> Profile:
+def profile_of(shape: ProfileShape, generation: Generation) -> Profile:
+    """A model on an accelerator."""
     return Profile(
         model=shape.name,
         accelerator=shape.acc,

@@ -51,7 +51,7 @@ def system_document(fleet: Fleet) -> Document:
     return {
         "system": {
             "acceleratorData": {"accelerators": [document(_accelerator(a)) for a in fleet.accelerators]},
-            "modelData": {"models": [document(_profile(p)) for p in fleet.profiles]},
+            "modelData": {"models": [document(profile_shape(p)) for p in fleet.profiles]},
             "serviceClassData": {
                 "serviceClasses": [document(_service_class(c)) for c in fleet.service_classes]
             },
@@ -144,7 +144,8 @@ def _accelerator(accelerator: Accelerator) -> AcceleratorShape:
     )
 
 
-def _profile(profile: Profile) -> ProfileShape:
+def profile_shape(profile: Profile) -> ProfileShape:
+    """A model on an accelerator, as an entry of model data."""
     timing = profile.timing
     alpha = beta = decode = prefill = perf = None
     if isinstance(timing, FlatTiming):

@@ -47,3 +47,10 @@ class Gauges:
             for gauge in (self._desired, self._wva, self._current, self._ratio):
                 gauge.remove(*key)
         self._shown = shown
+
+    def clear(self) -> None:
+        """Show nothing: another process decides."""
+        for key in self._shown:
+            for gauge in (self._desired, self._wva, self._current, self._ratio):
+                gauge.remove(*key)
+        self._shown = set()
