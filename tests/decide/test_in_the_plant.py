@@ -19,6 +19,7 @@ from flyball.spec.decision import Decision
 from flyball.spec.scenario import Scenario
 from flyball.spec.snapshot import Scrape, Snapshot
 from flyball.wire.scenario import Sources, scenario_from_own
+from tests.decide import calibrating
 from tests.decide.worlds import reversals
 
 pytestmark = [
@@ -26,31 +27,9 @@ pytestmark = [
     pytest.mark.skipif(not available(), reason="takes minutes without numba"),
 ]
 
-SERVER = {"class": "Standard", "in": 800, "out": 200}
-DOCUMENT = {
-    "apiVersion": "flyball/v1",
-    "kind": "Scenario",
-    "name": "steady",
+DOCUMENT = calibrating.DOCUMENT | {
     "duration": "80min",
-    "fleet": {
-        "catalogue": "sample",
-        "classes": [
-            {"name": "Premium", "priority": 1, "targets": {"ttft": "p95<1s", "itl": "p95<60ms"}},
-            {"name": "Standard", "priority": 5, "targets": {"ttft": "p95<2s", "itl": "p95<100ms"}},
-        ],
-        "capacity": {"H100": 24, "A100": 16},
-        "servers": [
-            SERVER | {"name": "chat", "model": "Qwen/Qwen3-32B", "class": "Premium", "rate": "8/s"},
-            SERVER | {"name": "code", "model": "Qwen/Qwen3-8B", "rate": "20/s"},
-            SERVER | {"name": "talk", "model": "meta-llama/Llama-3.1-8B", "rate": "6/s"},
-        ],
-    },
     "truth": {"error": "15%", "seed": 1, "coldStart": {"mean": "100s", "cov": 0.2}},
-    "measuring": {"noise": "5%", "gaps": "3%", "delay": "15s"},
-    "load": [
-        {"server": name, "in": {"mean": 800, "cov": 0.5}, "out": {"mean": 200, "cov": 0.5}}
-        for name in ("chat", "code", "talk")
-    ],
 }
 WARM = 1800.0
 

@@ -280,6 +280,7 @@ def _hands(
     from flyball.adapters.kubernetes.recommend import Recommender
 
     events = Events(api)
+    stack.callback(events.close)
     actuator = KubernetesActuator(
         api,
         lease,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from flyball.commands.look_parts import with_api
 from flyball.commands.loop_parts import Request, lease_of, own_namespace, reader_of
 from flyball.commands.output import say
 from flyball.spec.decision import Order
-from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
     from flyball.adapters.cluster import ClusterReader
+    from flyball.adapters.kubernetes.api import Api
     from flyball.adapters.kubernetes.governed import Cluster
     from flyball.wire.inferno_loop import Collected, Update
 
@@ -25,22 +26,15 @@ Listen = Mapping[str, Any]
 
 def collector(request: Request, listen: Listen) -> int:
     """Serve /collect until told to end; returns the exit code."""
-    from flyball.adapters.kubernetes.api import Api
-    from flyball.adapters.kubernetes.errors import ClusterError
     from flyball.server.control import collector as service
     from flyball.server.service.run import Options, serve
 
-    try:
+    def run(api: Api) -> int:
         with ExitStack() as stack:
-            api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
             reader = reader_of(request, api, stack)
             return serve(service(Collecting(reader).collect), Options(**listen))
-    except ClusterError as error:
-        say(f"flyball: {error}")
-        return UNREACHABLE
-    except (WireError, ValueError) as error:
-        say(f"flyball: {error}")
-        return WRONG
+
+    return with_api(request, run)
 
 
 class Collecting:
@@ -68,32 +62,27 @@ class Collecting:
 def actuator(request: Request, listen: Listen) -> int:
     """Serve /update until told to end; returns the exit code."""
     from flyball.adapters.kubernetes.actuator import KubernetesActuator
-    from flyball.adapters.kubernetes.api import Api
-    from flyball.adapters.kubernetes.errors import ClusterError
     from flyball.adapters.kubernetes.events import Events
     from flyball.adapters.kubernetes.freeze import frozen
     from flyball.server.control import actuator as service
     from flyball.server.service.run import Options, serve
 
-    try:
+    def run(api: Api) -> int:
         with ExitStack() as stack:
-            api = stack.enter_context(closing(Api(request.kubeconfig, request.context)))
             namespace = request.namespace or own_namespace(api.namespace)
             lease = lease_of(request, namespace, stack)
             reader = reader_of(request, api, stack)
+            events = Events(api)
+            stack.callback(events.close)
             acting = KubernetesActuator(
-                api, lease, lambda: reader.cluster, lambda: frozen(api, namespace), events=Events(api)
+                api, lease, lambda: reader.cluster, lambda: frozen(api, namespace), events=events
             )
             stack.callback(acting.close)
             carry = Carrying(reader, acting)
             ready = lambda: "" if lease.holds() else "another process leads"  # noqa: E731
             return serve(service(carry.update, ready), Options(**listen))
-    except ClusterError as error:
-        say(f"flyball: {error}")
-        return UNREACHABLE
-    except (WireError, ValueError) as error:
-        say(f"flyball: {error}")
-        return WRONG
+
+    return with_api(request, run)
 
 
 class Carrying:
