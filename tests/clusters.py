@@ -1,4 +1,4 @@
-"""A real Kubernetes for tests, one for a whole run: import `sandbox` and `namespace` into a conftest.py."""
+"""A real Kubernetes for tests, one for each folder: import `sandbox` and `namespace` into its conftest.py."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_here(part: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox that runs, with Prometheus and Alertmanager where they are; leave it as it was found."""
     needed()

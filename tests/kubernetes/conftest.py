@@ -29,7 +29,7 @@ nodes:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A cluster with all that belongs to it; leave it as it was found."""
     needed()
@@ -54,7 +54,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     assert (folder / "engines.log").read_text() == ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def infer(stage: Stage) -> Iterator[str]:
     """The namespaces of the control loop's document, and who may do what in them."""
     stage.kubectl("apply", "-f", "deploy/loop/ns.yaml")

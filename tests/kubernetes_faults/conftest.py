@@ -18,7 +18,7 @@ COLD_START = 20.0
 """In the engines' seconds."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A cluster with one governed server, `chat`, that has what it needs; leave it so."""
     needed()
