@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import zlib
 from importlib.metadata import version
@@ -67,8 +68,8 @@ def test_what_profiles_rest_on_is_told(path: Path, capsys: pytest.CaptureFixture
     recorded(path, Flyball())
     assert replay(25, "--ledger", path, "--server", "chat") == 0
     shown = capsys.readouterr().out
-    assert "Gold/chat: stays at 2 x A" in shown
-    assert "on A, profile: as given, corrected by 2 readings at 1 load; itl at 64 requests " in shown
+    assert re.search(r"Gold/chat: stays at \d x A", shown)
+    assert re.search(r"on A, profile: as given, corrected by \d readings at 1 load; itl at 64 ", shown)
     assert "the same to the bit" in shown
 
 
