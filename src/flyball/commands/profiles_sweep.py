@@ -214,10 +214,13 @@ def _measured(
         named = sweep.served_model or sweep.about.model
         return served_model(named, ids, engine.url, lambda one: _same_model(one, sweep.about.model))
 
-    try:
-        say(foretelling)
+    async def all_of_it() -> None:
+        say(foretelling)  # from here on Ctrl-C is heard where it can be dealt with
         with _shown(steps) as tell:
-            asyncio.run(measure(engine, served, course, log, tell))
+            await measure(engine, served, course, log, tell)
+
+    try:
+        asyncio.run(all_of_it())
     except KeyboardInterrupt:
         partly = log.under_way()
         if partly is not None:
