@@ -32,8 +32,6 @@ GONE: Seconds = 300.0
 """What pods that are gone had done may be asked for so long."""
 SCRAPED: Seconds = 45.0
 """So long after it is ready a pod should have been scraped."""
-BEGUN: Seconds = 15.0
-"""And so long its first scrape may take that says anything of it."""
 
 Scraper = Callable[[], Metrics]
 Measured = Callable[[str, str], bool]
@@ -189,15 +187,19 @@ class ClusterReader:
         one = self._pods.get(figures.key)
         if not figures.fresh or one is None or one.ready is None:
             return False
-        return self._monotonic() - one.ready > window / self._speed + BEGUN
+        return self._monotonic() - one.ready > window / self._speed + SCRAPED
 
     def _remember(self, cluster: Cluster) -> None:
         """Which pods there were lately, and since when they are ready."""
         now = self._monotonic()
         for workload in cluster.governed:
             for pod in workload.pods:
-                ready = now - pod.ready_for if pod.state == "ready" else None
-                self._pods[workload.namespace, pod.name] = _Known(workload.server, now, ready)
+                key = (workload.namespace, pod.name)
+                before = self._pods.get(key)
+                ready = None
+                if pod.state == "ready":
+                    ready = now if before is None or before.ready is None else before.ready
+                self._pods[key] = _Known(workload.server, now, ready)
         self._pods = {key: one for key, one in self._pods.items() if now - one.seen <= GONE}
         self._of_server = {}
         for key, one in self._pods.items():

@@ -44,8 +44,6 @@ class PodState(msgspec.Struct, frozen=True):
     reason: str = ""
     """Why it is pending: Unschedulable, ..."""
     deletion_cost: int | None = None
-    ready_for: Seconds = 0.0
-    """How long a ready one has been ready."""
 
 
 class Governed(msgspec.Struct, frozen=True):
