@@ -221,23 +221,21 @@ def reader_of(request: Request, api: Any, stack: ExitStack) -> ClusterReader:
     """The cluster and its metrics as the loop sees them, until the stack ends. Or WireError, ValueError."""
     from flyball.adapters.cluster import ClusterReader
     from flyball.adapters.kubernetes.assemble import Assembler, Rules
-    from flyball.adapters.prometheus.presence import Presence
     from flyball.adapters.prometheus.read import read
     from flyball.commands.loop_data import Data, DataAssembler
 
     rules = Rules(mode=request.mode, max_batch_size=request.max_batch_size)  # type: ignore[arg-type]
-    scrape, measured = None, lambda namespace, workload: False
+    scrape = None
     if (asked := prometheus_of(request)) is not None:
         stack.callback(asked.close)
         names, window = names_of(request), window_of(request.window)
         scrape = lambda: read(asked, names, window, request.speed, SCRAPE)  # noqa: E731
-        measured = Presence(asked, names).ever
     assembler: Assembler | DataAssembler
     if request.data is None:
         assembler = Assembler(known_of(request), rules)
     else:
         assembler = DataAssembler(Data(request.data, request.dynamic), rules)
-    return ClusterReader(api, assembler, scope_of(request), scrape, measured, speed=request.speed)
+    return ClusterReader(api, assembler, scope_of(request), scrape, speed=request.speed)
 
 
 def scope_of(request: Request) -> Scope:

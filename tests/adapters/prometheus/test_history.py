@@ -13,8 +13,7 @@ from flyball.adapters.prometheus.errors import PrometheusError
 from flyball.adapters.prometheus.figures import Metrics
 from flyball.adapters.prometheus.mapping import shipped_names
 from flyball.adapters.prometheus.observe import observation
-from flyball.adapters.prometheus.presence import EVERY, Presence
-from flyball.adapters.prometheus.queries import pod_queries, presence_query, router_queries
+from flyball.adapters.prometheus.queries import pod_queries, router_queries
 from flyball.adapters.prometheus.read import read
 from flyball.spec.snapshot import Observation, Variant
 from tests.adapters.prometheus.history import BACK, samples
@@ -57,25 +56,8 @@ def test_every_shipped_query_runs(asked: Prometheus) -> None:
     names = shipped_names()
     assert names.router is not None
     every = {**pod_queries(names, WINDOW), **router_queries(names.router, names.select, WINDOW)}
-    every["presence"] = presence_query(names, WINDOW)
     empty = {name for name, expr in every.items() if not asked.query(expr).samples}
     assert empty == set()
-
-
-def test_what_was_ever_seen_is_remembered_by_prometheus(asked: Prometheus, metrics: Metrics) -> None:
-    name = next(pod for namespace, pod in metrics.pods if namespace == "n")
-    workload, clock = name.rpartition("-")[0], [0.0]
-    presence = Presence(asked, shipped_names(), lambda: clock[0])
-    assert presence.ever("n", workload)
-    assert not presence.ever("n", "nobody")
-    assert not presence.ever("elsewhere", workload)
-    with Prometheus("http://127.0.0.1:9", timeout=1.0) as gone:
-        unknown = Presence(gone, shipped_names(), lambda: clock[0])
-        assert unknown.ever("n", "nobody")  # it may have been
-        unknown._prometheus = asked
-        assert unknown.ever("n", "nobody")  # and is not asked again at once
-        clock[0] = EVERY
-        assert not unknown.ever("n", "nobody")
 
 
 def test_the_number_of_queries_does_not_depend_on_the_fleet(metrics: Metrics) -> None:
