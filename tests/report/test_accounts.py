@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flyball.report.accounts import Account, Change, accounts, ago, lines, names, price_of
+from flyball.report.accounts import Account, Change, accounts, ago, lines, names
 from flyball.spec.decision import Decision, Hold, Order, Step
+from flyball.spec.fleet import replica_prices
 from flyball.spec.plan import Option
 from flyball.spec.snapshot import Scrape, Snapshot
 from flyball.testing.make import make_fleet, make_server
@@ -83,5 +84,6 @@ def test_how_long_ago(seconds: float, words: str) -> None:
 
 
 def test_a_price_that_is_not_known_is_none() -> None:
-    assert price_of(FLEET, "m", "B") == 1.5
-    assert price_of(FLEET, "m", "Z") == 0.0
+    price = replica_prices(FLEET)
+    assert price("m", "B") == 1.5
+    assert price("m", "Z") == 0.0

@@ -34,7 +34,6 @@ SCRAPED: Seconds = 45.0
 """So long after it is ready a pod should have been scraped."""
 
 Scraper = Callable[[], Metrics]
-Measured = Callable[[str, str], bool]
 
 
 class Assembling(Protocol):
@@ -63,15 +62,14 @@ class ClusterReader:
         assembler: Assembling,
         scope: Scope,
         scrape: Scraper | None = None,
-        measured: Measured = lambda namespace, workload: False,
         *,
         speed: float = 1.0,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`scrape`: reads the metrics, None: there are none; `measured`: whether a workload ever had any."""
+        """`scrape`: reads the metrics; None: there are none."""
         self._api, self._assembler, self._scope = api, assembler, scope
-        self._scrape, self._measured, self._speed = scrape, measured, speed
+        self._scrape, self._speed = scrape, speed
         self._wall, self._monotonic = wall, monotonic
         self._began: tuple[float, float] | None = None
         self._read: Seconds | None = None
@@ -125,7 +123,7 @@ class ClusterReader:
             except PrometheusError as error:
                 notes.append(f"no metrics: {error}")
         self.metrics = metrics
-        variants, by_server = observe(cluster), _by_server(cluster)
+        variants, by_server = observe(cluster), cluster.by_server()
         self._remember(cluster)
         if metrics is not None:
             notes += self._serve(cluster, metrics)
@@ -153,7 +151,7 @@ class ClusterReader:
     ) -> tuple[Observation, tuple[str, ...]]:
         start = _cold_start(workloads, self._speed)
         if metrics is not None:
-            figures = self._figures(name, workloads, metrics)
+            figures = metrics.of(self._of_server.get(name, ()))  # also of pods that are gone since
             if figures:
                 self._had.add(name)
             whole = tuple(f for f in figures if not self._is_cut(f, metrics.window))
@@ -175,12 +173,7 @@ class ClusterReader:
 
     def _stated(self, name: str, workloads: Sequence[Governed]) -> bool:
         """Whether its labels tell the load, and no metrics of it ever did."""
-        if _load(workloads) is None or name in self._had:
-            return False
-        if any(self._measured(w.namespace, w.name) for w in workloads):
-            self._had.add(name)
-            return False
-        return True
+        return _load(workloads) is not None and name not in self._had
 
     def _is_cut(self, figures: PodFigures, window: Seconds) -> bool:
         """Whether it is older than what Prometheus, which began anew, knows of it: its rates are too low."""
@@ -204,10 +197,6 @@ class ClusterReader:
         self._of_server = {}
         for key, one in self._pods.items():
             self._of_server.setdefault(one.server, []).append(key)
-
-    def _figures(self, name: str, workloads: Sequence[Governed], metrics: Metrics) -> tuple[PodFigures, ...]:
-        """Of its pods, and of those that are gone since."""
-        return metrics.of(self._of_server.get(name, ()))
 
     def _missing(self, workloads: Sequence[Governed], known: set[PodKey]) -> int:
         """Pods that have been ready for a while, and that Prometheus does not know."""
@@ -252,13 +241,6 @@ class ClusterReader:
                     share = (one.running + (one.waiting or 0.0)) / max(workload.max_batch_size, 1)
                     found[f"{one.namespace}/{one.pod}"] = min(share, 1.0)
         return found
-
-
-def _by_server(cluster: Cluster) -> dict[str, list[Governed]]:
-    found: dict[str, list[Governed]] = {}
-    for one in cluster.governed:
-        found.setdefault(one.server, []).append(one)
-    return found
 
 
 def _load(workloads: Sequence[Governed]) -> Load | None:

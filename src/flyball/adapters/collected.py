@@ -25,9 +25,7 @@ def collected(cluster: Cluster, seen: Scrape, metrics: Metrics | None) -> Collec
     """
     observed = {o.server: o for o in seen.servers}
     prices = prices_of(cluster.fleet)
-    by_server: dict[str, list[Governed]] = {}
-    for one in cluster.governed:
-        by_server.setdefault(one.server, []).append(one)
+    by_server = cluster.by_server()
     servers, replicas, resources = [], [], {}
     for server in cluster.fleet.servers:
         found, workloads = observed.get(server.name), by_server.get(server.name, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
@@ -24,7 +25,7 @@ class _Head(msgspec.Struct, frozen=True):
     version: int
 
 
-class KeptFile(Generic[T]):
+class KeptFile(ABC, Generic[T]):
     """Takes the file for this process until `close`. Or StateFileError.
 
     A subclass says what its document is called, and how a value becomes a struct, and that one a value again.
@@ -44,13 +45,13 @@ class KeptFile(Generic[T]):
         self._target = Path(os.path.realpath(path))  # by whatever name, it is one file with one lock
         self._lock = self._taken()
 
+    @abstractmethod
     def of_document(self, document: Any) -> T:
         """The value in a document. Or ValueError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_document(self, value: T) -> msgspec.Struct:
         """The document of a value."""
-        raise NotImplementedError
 
     def read(self) -> T | None:
         """What was kept last; None where nothing was. Or StateFileError: it is never passed over."""

@@ -14,15 +14,14 @@ from flyball.adapters.prometheus.history import share_within
 from flyball.adapters.prometheus.quantiles import quantile
 from flyball.commands.backtest_world import AS_IT_WAS, Recorded
 from flyball.commands.campaign import Ran
-from flyball.report.accounts import price_of
 from flyball.report.campaign import Requests, attained
 from flyball.report.campaign import quantile as value_at
 from flyball.report.sentences import duration
-from flyball.spec.fleet import Fleet
+from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.scenario import Scenario
 from flyball.spec.server import Server
 from flyball.spec.service_class import promise_of
-from flyball.units import SECONDS_PER_HOUR, DollarsPerHour, Seconds
+from flyball.units import SECONDS_PER_HOUR, Seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -113,10 +112,9 @@ def measured(
     one: Recorded, fleet: Fleet, server: Server, limits: tuple[Seconds, Seconds], step: Seconds
 ) -> Way:
     """As Prometheus has it: replicas that were scraped at their prices, and shares from histograms."""
-    dollars, replicas = 0.0, 0.0
+    dollars, replicas, price = 0.0, 0.0, replica_prices(fleet)
     for accelerator, counts in one.replicas.items():
-        price: DollarsPerHour = price_of(fleet, server.model, accelerator)
-        dollars += sum(counts) * step / SECONDS_PER_HOUR * price
+        dollars += sum(counts) * step / SECONDS_PER_HOUR * price(server.model, accelerator)
         replicas += sum(counts) / len(counts)
     shares: list[float | None] = []
     highest: list[Seconds | None] = []

@@ -10,8 +10,8 @@ from flyball.commands.look_parts import DONE, Looked, home_of, looked, show, sho
 from flyball.commands.loop_parts import Request
 from flyball.commands.output import say
 from flyball.report import moves
-from flyball.report.accounts import price_of
 from flyball.report.sentences import money
+from flyball.spec.fleet import replica_prices
 from flyball.units import DollarsPerHour
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def differences(found: Looked, frozen: str = "") -> Differences:
     from flyball.adapters.kubernetes.targets import change_of, permitted, targets_of
 
     fleet = found.snapshot.fleet
-    model = {server.name: server.model for server in fleet.servers}
+    model, price_of = {server.name: server.model for server in fleet.servers}, replica_prices(fleet)
     steps = {step.server: step for step in found.decision.steps}
     orders = [order for step in found.decision.steps for order in step.orders]
     targets, said = targets_of(found.cluster, orders)
     of_workload = {(t.workload.namespace, t.workload.kind, t.workload.name): t for t in targets}
     rows, cost = [], 0.0
     for one in sorted(found.cluster.governed, key=lambda w: (w.server, w.namespace, w.name)):
-        price = price_of(fleet, model.get(one.server, ""), one.accelerator)
+        price = price_of(model.get(one.server, ""), one.accelerator)
         cost += one.replicas * price
         target = of_workload.get((one.namespace, one.kind, one.name))
         step = steps.get(one.server)
@@ -95,7 +95,7 @@ def differences(found: Looked, frozen: str = "") -> Differences:
             continue
         gets = f"{target.replicas} x {target.accelerator}"
         gets += "".join(f", label {key.removeprefix(PREFIX)}={value}" for key, value in target.labels.items())
-        then = price_of(fleet, model.get(one.server, ""), target.accelerator)
+        then = price_of(model.get(one.server, ""), target.accelerator)
         held = [moves.held(hold) for hold in step.holds]
         held += [text.removeprefix(f"{target.name} is left as it is ({change_of(target)}): ")
                  for text in permitted([target])[1]]  # fmt: skip

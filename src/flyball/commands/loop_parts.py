@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flyball.spec.decision import Decision, Order, Step
-from flyball.spec.fleet import Fleet
+from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.snapshot import Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds
@@ -326,14 +326,10 @@ class Remembering:
         """Dollars per hour of what is ordered, by server."""
         if self.decision is None or self.fleet is None:
             return {}
-        price = {a.name: a.cost for a in self.fleet.accelerators}
-        units = {(p.model, p.accelerator): p.accelerator_count for p in self.fleet.profiles}
+        price = replica_prices(self.fleet)
         model = {s.name: s.model for s in self.fleet.servers}
         return {
-            step.server: sum(
-                o.replicas * price.get(o.accelerator, 0.0) * units.get((model[o.server], o.accelerator), 1)
-                for o in step.orders
-            )
+            step.server: sum(o.replicas * price(model[o.server], o.accelerator) for o in step.orders)
             for step in self.decision.steps
         }
 

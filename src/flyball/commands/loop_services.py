@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.governed import Cluster
     from flyball.wire.inferno_loop import Collected, Update
 
-WRONG, UNREACHABLE = 2, 5
 Listen = Mapping[str, Any]
 
 
@@ -114,9 +113,9 @@ def orders_of(cluster: Cluster, update: Update) -> list[Order]:
     An allocation without an accelerator asks for no replica; the last one stays all the same, as the load
     that comes back would not be seen without any.
     """
-    orders = []
+    orders, by_server = [], cluster.by_server()
     for asked in update.orders:
-        workloads = [w for w in cluster.governed if w.server == asked.server]
+        workloads = by_server.get(asked.server, [])
         if not workloads:
             continue
         names = {w.accelerator for w in workloads}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from flyball.report import known, moves
 from flyball.report.sentences import money
 from flyball.spec.decision import Decision, Step
-from flyball.spec.fleet import Fleet
+from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.snapshot import Snapshot
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 
@@ -60,7 +60,7 @@ def accounts(
     snapshot: Snapshot, decision: Decision, said: Iterable[str] = (), cycle: int = 0
 ) -> tuple[Account, ...]:
     """One for each server of a decision, by name; `said`: what concerns some of them, in sentences."""
-    fleet = snapshot.fleet
+    fleet, price = snapshot.fleet, replica_prices(snapshot.fleet)
     steps = {step.server: step for step in decision.steps}
     told = tuple(dict.fromkeys((*said, *decision.notes, *snapshot.seen.notes)))
     found = []
@@ -76,14 +76,15 @@ def accounts(
             why="nothing was decided for it: it is left alone",
             notes=about,
         )
-        found.append(head if step is None else _of(head, step, decision, fleet))
+        found.append(head if step is None else _of(head, step, decision, fleet, price))
     return tuple(found)
 
 
-def _of(head: Account, step: Step, decision: Decision, fleet: Fleet) -> Account:
-    price = {o.accelerator: price_of(fleet, head.model, o.accelerator) for o in (*step.was, *step.orders)}
-    cost = sum(o.replicas * price[o.accelerator] for o in step.orders)
-    was = sum(o.replicas * price[o.accelerator] for o in step.was)
+def _of(
+    head: Account, step: Step, decision: Decision, fleet: Fleet, price: Callable[[str, str], DollarsPerHour]
+) -> Account:
+    cost = sum(o.replicas * price(head.model, o.accelerator) for o in step.orders)
+    was = sum(o.replicas * price(head.model, o.accelerator) for o in step.was)
     goal = step.goal
     wanted = f"{goal.replicas} x {goal.accelerator}" if goal is not None and goal.replicas else ""
     return msgspec.structs.replace(
@@ -102,13 +103,6 @@ def _of(head: Account, step: Step, decision: Decision, fleet: Fleet) -> Account:
         cost_per_hour=cost,
         more_per_hour=cost - was,
     )
-
-
-def price_of(fleet: Fleet, model: str, accelerator: str) -> DollarsPerHour:
-    """Dollars per hour of one replica of a model; 0 where it is not known."""
-    pair = model, accelerator
-    units = next((p.accelerator_count for p in fleet.profiles if (p.model, p.accelerator) == pair), 1)
-    return next((a.cost for a in fleet.accelerators if a.name == accelerator), 0.0) * max(units, 1)
 
 
 def names(text: str, server: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from flyball.loop.record import Cycle
-from flyball.spec.fleet import Fleet
+from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.server import Server
 from flyball.spec.service_class import promise_of
 from flyball.spec.snapshot import Observation
@@ -19,7 +19,7 @@ def cycle_line(number: int, cycle: Cycle) -> bytes:
     """One line, with its end: requests a minute, milliseconds, cents an hour, as there."""
     fleet, seen = cycle.snapshot.fleet, {o.server: o for o in cycle.snapshot.seen.servers}
     steps = {s.server: s for s in cycle.decision.steps} if cycle.decision else {}
-    price = {a.name: a.cost for a in fleet.accelerators}
+    price = replica_prices(fleet)
     units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in fleet.profiles}
     cards = {a.name: (a.type, a.multiplicity) for a in fleet.accelerators}
     used: dict[str, int] = {}
@@ -27,10 +27,7 @@ def cycle_line(number: int, cycle: Cycle) -> bytes:
     for server in fleet.servers:
         orders = steps[server.name].orders if server.name in steps else ()
         main = max(orders, key=lambda o: o.replicas, default=None)
-        cost = sum(
-            o.replicas * price.get(o.accelerator, 0.0) * units.get((server.model, o.accelerator), 1)
-            for o in orders
-        )
+        cost = sum(o.replicas * price(server.model, o.accelerator) for o in orders)
         for order in orders:
             kind, each = cards.get(order.accelerator, (order.accelerator, 1))
             count = order.replicas * each * units.get((server.model, order.accelerator), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from flyball.spec.accelerator import Accelerator
 from flyball.spec.profile import Profile
 from flyball.spec.server import Server
 from flyball.spec.service_class import ServiceClass
-from flyball.units import Seconds
+from flyball.units import DollarsPerHour, Seconds
 
 Generation = Literal["G1", "G2", "G3", "flyball"]
 SolverName = Literal["auto", "exact", "greedy", "unlimited"]
@@ -50,6 +51,14 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: dict[str, int] = {}
     """Cards by type; a type that is absent has none."""
     settings: Settings = Settings()
+
+
+def replica_prices(fleet: Fleet) -> Callable[[str, str], DollarsPerHour]:
+    """Dollars per hour of one replica of a model on an accelerator; 0 where that is not known."""
+    # From behind, so that of two by one name the first counts.
+    price = {a.name: a.cost for a in reversed(fleet.accelerators)}
+    units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in reversed(fleet.profiles)}
+    return lambda model, accelerator: price.get(accelerator, 0.0) * units.get((model, accelerator), 1)
 
 
 def with_solver(fleet: Fleet, solver: SolverName | None) -> Fleet:

@@ -97,3 +97,10 @@ class Cluster(msgspec.Struct, frozen=True):
     """Cards by type that are there, usable and not taken by anyone else."""
     notes: tuple[str, ...] = ()
     """What is wrong with which object, and how to mend it."""
+
+    def by_server(self) -> dict[str, list[Governed]]:
+        """The workloads of each server."""
+        found: dict[str, list[Governed]] = {}
+        for one in self.governed:
+            found.setdefault(one.server, []).append(one)
+        return found

@@ -14,8 +14,9 @@ import msgspec
 
 from flyball.loop.record import Cycle
 from flyball.report import moves
-from flyball.server.page.view import FleetView, price_of, view
+from flyball.server.page.view import FleetView, view
 from flyball.spec.decision import Decision, Step
+from flyball.spec.fleet import replica_prices
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 
 FULL: Seconds = 2 * 3600.0
@@ -119,13 +120,13 @@ def moves_of(number: int, cycle: Cycle) -> list[Move]:
     fleet = cycle.snapshot.fleet
     servers = {s.name: s for s in fleet.servers}
     priority = {c.name: c.priority for c in fleet.service_classes}
+    price = replica_prices(fleet)
     made = []
     for step in cycle.decision.steps:
         if step.changed and step.server in servers:
             server = servers[step.server]
-            price = {a.name: price_of(fleet, server, a.name) for a in fleet.accelerators}
-            cost = sum(price.get(o.accelerator, 0.0) * o.replicas for o in step.orders)
-            cost -= sum(price.get(o.accelerator, 0.0) * o.replicas for o in step.was)
+            cost = sum(price(server.model, o.accelerator) * o.replicas for o in step.orders)
+            cost -= sum(price(server.model, o.accelerator) * o.replicas for o in step.was)
             made.append(_move(number, cycle.decision, step, server.service_class, cost))
     return sorted(made, key=lambda m: (priority.get(m.service_class, 100), m.server))
 

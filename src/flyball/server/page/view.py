@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from flyball.decide.seen import reported
 from flyball.loop.record import Cycle
-from flyball.report import accounts, moves
+from flyball.report import moves
 from flyball.spec.decision import Hold, Step
-from flyball.spec.fleet import Fleet
+from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.known import Known
 from flyball.spec.server import Server
 from flyball.spec.service_class import Target, promise_of
@@ -124,7 +126,8 @@ def view(number: int, cycle: Cycle) -> FleetView:
     fleet, seen, decision = cycle.snapshot.fleet, cycle.snapshot.seen, cycle.decision
     found = {o.server: o for o in seen.servers}
     steps = {s.server: s for s in decision.steps} if decision else {}
-    servers = tuple(_server(fleet, s, found.get(s.name), steps.get(s.name)) for s in fleet.servers)
+    price = replica_prices(fleet)
+    servers = tuple(_server(fleet, price, s, found.get(s.name), steps.get(s.name)) for s in fleet.servers)
     planned = decision.plan.watts if decision and decision.plan else None
     return FleetView(
         number=number,
@@ -143,15 +146,16 @@ def view(number: int, cycle: Cycle) -> FleetView:
     )
 
 
-def price_of(fleet: Fleet, server: Server, accelerator: str) -> DollarsPerHour:
-    """Dollars per hour of one replica; 0 where it is not known."""
-    return accounts.price_of(fleet, server.model, accelerator)
-
-
-def _server(fleet: Fleet, server: Server, found: Observation | None, step: Step | None) -> ServerView:
+def _server(
+    fleet: Fleet,
+    price: Callable[[str, str], DollarsPerHour],
+    server: Server,
+    found: Observation | None,
+    step: Step | None,
+) -> ServerView:
     variants = found.variants if found else ()
     first, itl = _latencies(fleet, server, found)
-    cost = sum((v.ready + v.pending + v.draining) * price_of(fleet, server, v.accelerator) for v in variants)
+    cost = sum((v.ready + v.pending + v.draining) * price(server.model, v.accelerator) for v in variants)
     late = any(x is not None and x.late for x in (first, itl))
     ready, pending = sum(v.ready for v in variants), sum(v.pending for v in variants)
     state = "late" if late else "ok" if ready else "starting" if pending else "none"
