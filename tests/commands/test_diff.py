@@ -7,14 +7,15 @@ from typing import Any
 from flyball.adapters.kubernetes.assemble import Assembler, Rules
 from flyball.adapters.kubernetes.governed import Mode
 from flyball.adapters.kubernetes.known import Library
-from flyball.adapters.kubernetes.recommend import Recommendation, Variant
+from flyball.adapters.kubernetes.recommend import Recommendation, Variant, _recommendations
+from flyball.adapters.kubernetes.targets import targets_of
 from flyball.commands.diff import differences, summary, table
 from flyball.commands.look_parts import Looked
 from flyball.commands.why import Told, of_looked, of_recommendation
 from flyball.report.accounts import lines
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.snapshot import Scrape, Snapshot
-from flyball.testing.cluster import H100, listing, node, scaler, workload
+from flyball.testing.cluster import H100, listing, node, pod_of, scaler, workload
 
 
 def looked(replicas: int, mode: Mode = "act", **more: Any) -> Looked:
@@ -93,3 +94,27 @@ def test_a_label_that_is_all_that_changes_is_a_change() -> None:
     (row,) = differences(found).rows
     assert row.changes
     assert row.gets == "2 x H100, label allocation.accelerator=H100"
+
+
+def test_a_template_that_would_change_is_named_as_what_it_is() -> None:
+    pinned = {"nodeSelector": {"nvidia.com/gpu.product": H100}}
+    chat = workload(
+        replicas=1,
+        args=("serve", "Qwen/Qwen3-8B", "--max-num-seqs", "64"),
+        annotations={"flyball.dev/batch": "apply"},
+        spec=pinned,
+    )
+    found = looked(1)
+    listed = listing([chat], [pod_of(chat)], [node()])
+    found.cluster = Assembler(Library(), Rules(mode="recommend")).cluster(listed)
+    step = Step("chat", (Order("chat", "H100", 1, 96),), (Order("chat", "H100", 1),))
+    found.decision = Decision("flyball", 10.0, (step,))
+    change = "args --max-num-seqs 64 to 96, which restarts its pods"
+    (row,) = differences(found).rows
+    assert row.gets == f"1 x H100, {change}"
+    told = of_looked(found, "chat")
+    assert isinstance(told, Told)
+    assert f"chat: Deployment infer/chat would change: {change}" in told.account.notes
+    (kept,) = _recommendations(found.cluster, targets_of(found.cluster, step.orders)[0])
+    assert kept.variants[0].template == change
+    assert f"its template would change: {change}" in of_recommendation(kept).notes

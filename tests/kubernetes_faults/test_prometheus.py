@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
+from flyball.adapters.kubernetes.api import Api
+from flyball.commands.loop_parts import Request, reader_of
 from tests.clusters import eventually
-from tests.kubernetes_faults.proxy import Fault
+from tests.kubernetes_faults.proxy import Fault, Proxy, nothing
 from tests.kubernetes_faults.world import (
     MOST,
+    NAMESPACE,
     PERIOD,
     SPEED,
     LoopProcess,
@@ -83,6 +87,42 @@ def test_what_is_not_known_never_shrinks_a_server(world: World, loop: LoopProces
             assert not cycles[-1].errors, said(cycles)  # replicas are seen
     eventually(lambda: world.replicas("chat") < MOST)
     assert not blind(loop.cycles())
+
+
+def test_a_loop_that_has_just_begun_says_what_prometheus_does_not_know_and_holds(
+    world: World, loop: LoopProcess
+) -> None:
+    """Labels state less, but they may be old: they do not count before there was time to scrape."""
+    loop.pause()
+    try:
+        world.put("chat", 300, MOST)
+        with world.loop("b", metrics=lambda method, path: Fault(change=empty)) as one:
+            eventually(lambda: one.newest()[0] > 0)
+            assert f"of {MOST} pods {MOST} unknown to Prometheus" in said(one.cycles())
+            lasts(lambda: world.replicas("chat") == MOST, HELD)
+            one.metrics.plan = nothing
+            eventually(lambda: world.replicas("chat") < MOST)
+            assert not blind(one.cycles())
+    finally:
+        loop.resume()
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_what_was_measured_before_the_loop_began_is_not_what_labels_state(
+    world: World, loop: LoopProcess, remembers: bool
+) -> None:
+    """Prometheus shows none of its pods, but knows that there were; where it does not, labels count."""
+    eventually(lambda: loop.is_well(0))
+    with ExitStack() as stack:
+        metrics = stack.enter_context(closing(Proxy(world.sandbox.urls["prometheus"])))
+        metrics.plan = lambda method, path: (
+            None if remembers and "present_over_time" in path else Fault(change=empty)
+        )
+        api = stack.enter_context(closing(Api(world.sandbox.kubeconfig)))
+        request = Request(prometheus=metrics.url, watch=NAMESPACE, speed=SPEED)
+        (seen,) = reader_of(request, api, stack, scraped=0.0).observe().servers
+    assert seen.stated != remembers
+    assert (seen.arrival_rate is None) == remembers
 
 
 def idle(value: float) -> float:

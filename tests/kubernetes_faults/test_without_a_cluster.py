@@ -222,8 +222,7 @@ def test_after_a_gap_in_prometheus_rates_of_a_part_of_the_window_are_not_taken_f
     monkeypatch: pytest.MonkeyPatch, ready: float, known: bool
 ) -> None:
     """A pod that is older than what is known of it; one that is really new is taken as it is."""
-    clock = [0.0]
-    pod = PodState("chat-1", "ready")
+    pod = PodState("chat-1", "ready", ready_for=ready)
     one = Governed("chat", "H100", DEPLOYMENT, "infer", "chat", "u", "1", "act", 1, pods=(pod,))
     cluster = Cluster(Fleet(), (one,), {})
     figures = PodFigures(
@@ -238,9 +237,6 @@ def test_after_a_gap_in_prometheus_rates_of_a_part_of_the_window_are_not_taken_f
         cast(Assembler, assembler),
         Scope(),
         lambda: metrics,
-        monotonic=lambda: clock[0],
     )
-    reader.observe()
-    clock[0] = ready
     (seen,) = reader.observe().servers
     assert (seen.arrival_rate is not None) == known

@@ -31,7 +31,7 @@ from flyball.sandbox.network import answers, free_ports
 from flyball.sandbox.plane import write_kubeconfig
 from flyball.sandbox.processes import Process
 from tests.clusters import eventually
-from tests.kubernetes_faults.proxy import Passed, Proxy
+from tests.kubernetes_faults.proxy import Passed, Plan, Proxy, nothing
 
 SPEED = 20.0
 PERIOD = 20.0
@@ -192,10 +192,16 @@ class World:
 
     @contextmanager
     def loop(
-        self, name: str = "a", home: str = "", watch: str = NAMESPACE, code: str = ""
+        self,
+        name: str = "a",
+        home: str = "",
+        watch: str = NAMESPACE,
+        code: str = "",
+        metrics: Plan = nothing,
     ) -> Iterator[LoopProcess]:
-        """A loop that runs; `home`: where it is "", one of its own."""
+        """A loop that runs; `home`: where it is "", one of its own; `metrics`: as Prometheus answers it."""
         one = LoopProcess(self, name, home or f"home-{next(self.numbers)}", watch, code)
+        one.metrics.plan = metrics
         self.loops.append(one)
         try:
             one.start()

@@ -31,9 +31,11 @@ FRESH: Seconds = 5.0
 GONE: Seconds = 300.0
 """What pods that are gone had done may be asked for so long."""
 SCRAPED: Seconds = 45.0
-"""So long after it is ready a pod should have been scraped."""
+"""So long after it is ready a pod should have been scraped, by a Prometheus that answers; of our seconds."""
 
 Scraper = Callable[[], Metrics]
+Past = Callable[[], frozenset[PodKey] | None]
+"""Which pods Prometheus ever had metrics of; None: it is not known."""
 
 
 class Assembling(Protocol):
@@ -50,7 +52,7 @@ class _Known(NamedTuple):
     server: str
     seen: Seconds
     ready: Seconds | None
-    """Since when it is without a break, as far as was seen."""
+    """Since when it is without a break, as it says itself: also right after our own start."""
 
 
 class ClusterReader:
@@ -62,14 +64,19 @@ class ClusterReader:
         assembler: Assembling,
         scope: Scope,
         scrape: Scraper | None = None,
+        past: Past | None = None,
         *,
+        scraped: Seconds = SCRAPED,
         speed: float = 1.0,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`scrape`: reads the metrics; None: there are none."""
+        """`scrape`: reads the metrics; None: there are none. `past`: what had some; None: nothing else did.
+
+        `scraped`: so long Prometheus must answer before labels tell the load where it never had metrics.
+        """
         self._api, self._assembler, self._scope = api, assembler, scope
-        self._scrape, self._speed = scrape, speed
+        self._scrape, self._past, self._scraped, self._speed = scrape, past, scraped, speed
         self._wall, self._monotonic = wall, monotonic
         self._began: tuple[float, float] | None = None
         self._read: Seconds | None = None
@@ -77,6 +84,11 @@ class ClusterReader:
         self._serving: dict[tuple[str, str], set[str]] = {}
         """Servers by namespace and model."""
         self._had: set[str] = set()
+        """Servers that there were metrics of."""
+        self._unsure = False
+        """Whether it is not known of which others there were."""
+        self._answers: Seconds | None = None
+        """Since when Prometheus does."""
         self._pods: dict[PodKey, _Known] = {}
         self._of_server: dict[str, list[PodKey]] = {}
         self.cluster: Cluster | None = None
@@ -122,11 +134,13 @@ class ClusterReader:
                 notes += metrics.notes
             except PrometheusError as error:
                 notes.append(f"no metrics: {error}")
+                self._answers = None
         self.metrics = metrics
         variants, by_server = observe(cluster), cluster.by_server()
         self._remember(cluster)
         if metrics is not None:
             notes += self._serve(cluster, metrics)
+            self._recall(cluster, metrics)
         seen = []
         for name in sorted(variants):
             timed = tuple(_timed(v, self._speed) for v in variants[name])
@@ -152,11 +166,11 @@ class ClusterReader:
         start = _cold_start(workloads, self._speed)
         if metrics is not None:
             figures = metrics.of(self._of_server.get(name, ()))  # also of pods that are gone since
-            if figures:
-                self._had.add(name)
             whole = tuple(f for f in figures if not self._is_cut(f, metrics.window))
             router = self._router(workloads, metrics) if len(whole) == len(figures) else None
-            if figures or router or not self._stated(name, workloads):
+            if router:
+                self._had.add(name)
+            if figures or router or not self._is_stated(name, workloads):
                 known = {f.key for f in whole if f.age is not None}
                 return observation(
                     name,
@@ -169,11 +183,29 @@ class ClusterReader:
                 )
         elif self._scrape is not None or not _load(workloads):
             return Observation(name, variants, cold_start=start), ()
-        return _stated(name, variants, _load(workloads), start), ()
+        notes: tuple[str, ...] = ()
+        if metrics is not None and (missing := self._missing(workloads, set())):
+            notes = (f"'{name}': {missing} pods unknown to Prometheus, now and ever: labels tell the load",)
+        return _stated(name, variants, _load(workloads), start), notes
 
-    def _stated(self, name: str, workloads: Sequence[Governed]) -> bool:
+    def _is_stated(self, name: str, workloads: Sequence[Governed]) -> bool:
         """Whether its labels tell the load, and no metrics of it ever did."""
-        return _load(workloads) is not None and name not in self._had
+        if _load(workloads) is None or name in self._had or self._unsure or self._answers is None:
+            return False
+        # One that has just begun anew knows of none yet, and labels may be old.
+        return self._monotonic() - self._answers >= self._scraped
+
+    def _recall(self, cluster: Cluster, metrics: Metrics) -> None:
+        """Which servers have metrics, or had some before we began."""
+        if self._answers is None:
+            self._answers = self._monotonic()
+        self._had |= {one.server for key, one in self._pods.items() if key in metrics.pods}
+        if all(w.load is None or w.server in self._had for w in cluster.governed):
+            return
+        past = self._past() if self._past is not None else frozenset()
+        self._unsure = past is None
+        servers = {(w.namespace, w.name): w.server for w in cluster.governed}
+        self._had |= {server for pod in past or () if (server := _server_of(pod, servers)) is not None}
 
     def _is_cut(self, figures: PodFigures, window: Seconds) -> bool:
         """Whether it is older than what Prometheus, which began anew, knows of it: its rates are too low."""
@@ -187,12 +219,8 @@ class ClusterReader:
         now = self._monotonic()
         for workload in cluster.governed:
             for pod in workload.pods:
-                key = (workload.namespace, pod.name)
-                before = self._pods.get(key)
-                ready = None
-                if pod.state == "ready":
-                    ready = now if before is None or before.ready is None else before.ready
-                self._pods[key] = _Known(workload.server, now, ready)
+                ready = now - pod.ready_for if pod.state == "ready" else None
+                self._pods[workload.namespace, pod.name] = _Known(workload.server, now, ready)
         self._pods = {key: one for key, one in self._pods.items() if now - one.seen <= GONE}
         self._of_server = {}
         for key, one in self._pods.items():
@@ -241,6 +269,15 @@ class ClusterReader:
                     share = (one.running + (one.waiting or 0.0)) / max(workload.max_batch_size, 1)
                     found[f"{one.namespace}/{one.pod}"] = min(share, 1.0)
         return found
+
+
+def _server_of(pod: PodKey, servers: Mapping[tuple[str, str], str]) -> str | None:
+    """Of a pod that may be gone: it is called as its workload, a dash and more; the longest such name."""
+    namespace, name = pod
+    while name := name.rpartition("-")[0]:
+        if (server := servers.get((namespace, name))) is not None:
+            return server
+    return None
 
 
 def _load(workloads: Sequence[Governed]) -> Load | None:

@@ -95,6 +95,7 @@ def differences(found: Looked, frozen: str = "") -> Differences:
             continue
         gets = f"{target.replicas} x {target.accelerator}"
         gets += "".join(f", label {key.removeprefix(PREFIX)}={value}" for key, value in target.labels.items())
+        gets += f", {target.rollout.said}" if target.rollout else ""
         then = price_of(model.get(one.server, ""), target.accelerator)
         held = [moves.held(hold) for hold in step.holds]
         held += [text.removeprefix(f"{target.name} is left as it is ({change_of(target)}): ")

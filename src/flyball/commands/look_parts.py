@@ -111,7 +111,7 @@ def observing(request: Request, api: Api) -> Iterator[tuple[ClusterReader, Snaps
     Where there are metrics it is the second: the first shows which models the engines say that they serve.
     """
     with ExitStack() as stack:
-        reader = reader_of(request, api, stack)
+        reader = reader_of(request, api, stack, scraped=0.0)  # nothing is written, and there is no later
         for _ in range(1 if request.prometheus is None else 2):
             fleet = reader.fleet()
             seen = reader.observe()

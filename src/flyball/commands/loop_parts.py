@@ -70,6 +70,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     external_scaler: dict[str, Any] | None = None
     """Where it listens; None: there is none."""
     listen: dict[str, Any] = {}
+    assembler: Any = None
+    """Makes, from `Rules`, what makes clusters of what is listed; None: labels and data alone say it."""
+    targets: Any = tuple
+    """Gives further workloads, whatever their labels, as `Scope` has them."""
 
 
 class Parts(msgspec.Struct):
@@ -217,32 +221,51 @@ def ensure_namespace(api: Any, namespace: str, pauses: Sequence[Seconds] = (0.5,
         time.sleep(pause)
 
 
-def reader_of(request: Request, api: Any, stack: ExitStack) -> ClusterReader:
-    """The cluster and its metrics as the loop sees them, until the stack ends. Or WireError, ValueError."""
-    from flyball.adapters.cluster import ClusterReader
+def reader_of(
+    request: Request, api: Any, stack: ExitStack, *, scraped: Seconds | None = None
+) -> ClusterReader:
+    """The cluster and its metrics as the loop sees them, until the stack ends. Or WireError, ValueError.
+
+    `scraped`: the reader's; None: its own.
+    """
+    from flyball.adapters.cluster import SCRAPED, ClusterReader
     from flyball.adapters.kubernetes.assemble import Assembler, Rules
+    from flyball.adapters.kubernetes.rollout import HOLD
+    from flyball.adapters.prometheus.presence import Presence
     from flyball.adapters.prometheus.read import read
     from flyball.commands.loop_data import Data, DataAssembler
 
-    rules = Rules(mode=request.mode, max_batch_size=request.max_batch_size)  # type: ignore[arg-type]
-    scrape = None
+    rules = Rules(
+        mode=request.mode,  # type: ignore[arg-type]
+        max_batch_size=request.max_batch_size,
+        hold=HOLD / request.speed,
+    )
+    scrape = past = None
     if (asked := prometheus_of(request)) is not None:
         stack.callback(asked.close)
         names, window = names_of(request), window_of(request.window)
         scrape = lambda: read(asked, names, window, request.speed, SCRAPE)  # noqa: E731
-    assembler: Assembler | DataAssembler
-    if request.data is None:
+        past = Presence(asked, names).pods
+    assembler: Any
+    if request.assembler is not None:
+        assembler = request.assembler(rules)
+    elif request.data is None:
         assembler = Assembler(known_of(request), rules)
     else:
         assembler = DataAssembler(Data(request.data, request.dynamic), rules)
-    return ClusterReader(api, assembler, scope_of(request), scrape, speed=request.speed)
+    wait = SCRAPED if scraped is None else scraped
+    scope = scope_of(request)
+    return ClusterReader(api, assembler, scope, scrape, past, scraped=wait, speed=request.speed)
 
 
 def scope_of(request: Request) -> Scope:
     """What is listed. ValueError."""
+    from flyball.adapters.kubernetes.labels import NAME
     from flyball.adapters.kubernetes.listing import Scope, kind_of
 
-    return Scope(namespace=request.watch, kinds=tuple(map(kind_of, request.kinds)))
+    named = NAME if request.assembler is not None else ""
+    kinds = tuple(map(kind_of, request.kinds))
+    return Scope(namespace=request.watch, kinds=kinds, named=named, targets=request.targets)
 
 
 def prometheus_of(request: Request) -> Prometheus | None:

@@ -104,7 +104,8 @@ def _from_cluster(request: Request, server: str, api: Api, as_json: bool) -> int
 
 def of_looked(found: Looked, server: str) -> Told | str:
     """The account of a decision that was made just now; or why there is none."""
-    all_of = {one.server: one for one in accounts(found.snapshot, found.decision, found.cluster.notes)}
+    said = (*found.cluster.notes, *_rollouts(found))
+    all_of = {one.server: one for one in accounts(found.snapshot, found.decision, said)}
     if server not in all_of:
         there = ", ".join(all_of) or "none; flyball doctor says how to have some"
         return f"there is no server '{server}' with the label inferno.server.managed=true; there are: {there}"
@@ -112,16 +113,31 @@ def of_looked(found: Looked, server: str) -> Told | str:
     return Told("now", f"no loop answers: decided just now, {memory}; nothing is written", all_of[server])
 
 
+def _rollouts(found: Looked) -> list[str]:
+    """What of templates would change, or why it does not, in sentences that name the server."""
+    from flyball.adapters.kubernetes.targets import targets_of
+
+    orders = [order for step in found.decision.steps for order in step.orders]
+    targets, said = targets_of(found.cluster, orders)
+    rolled = [
+        f"{one.workload.server}: {one.name} would change: {one.rollout.said}"
+        for one in targets
+        if one.rollout
+    ]
+    return [*rolled, *said]
+
+
 def of_recommendation(kept: Recommendation) -> Account:
     """The account of what is recommended, which knows less."""
     wanted = " + ".join(f"{v.replicas} x {v.accelerator}" for v in kept.variants if v.replicas) or "nothing"
     when = f", since {kept.changed}" if kept.changed else ""
+    rolled = tuple(f"its template would change: {v.template}" for v in kept.variants if v.template)
     return Account(
         kept.server,
         gets=wanted,
         why=kept.reason or "it was not said",
         cost_per_hour=kept.cost_per_hour,
-        notes=(f"its mode is {kept.mode}: this is recommended{when}, and not carried out",),
+        notes=(f"its mode is {kept.mode}: this is recommended{when}, and not carried out", *rolled),
     )
 
 

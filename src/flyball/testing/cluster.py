@@ -53,7 +53,7 @@ def workload(
     }
     pod_spec = {"containers": [container], "terminationGracePeriodSeconds": 120, **(spec or {})}
     marked = {"inferno.server.managed": "true", **(labels or {})}
-    selector = {"app": name}
+    selector, count = {"app": name}, 1 if replicas is None else replicas
     return {
         "metadata": metadata(name, namespace, labels=marked, annotations=dict(annotations or {}), **about),
         "spec": {
@@ -64,7 +64,7 @@ def workload(
                 "spec": pod_spec,
             },
         },
-        "status": {"replicas": replicas or 0},
+        "status": {"replicas": count, "updatedReplicas": count, "observedGeneration": 1},
     }
 
 

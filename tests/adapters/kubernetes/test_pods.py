@@ -74,7 +74,7 @@ def test_states() -> None:
     states = ("ready", "pending", "unschedulable", "draining")
     pods = decoded(*(pod_of(chat, i, state=state) for i, state in enumerate(states)))
     ready, pending, unscheduled, draining = (state_of(pod, NOW) for pod in pods)
-    assert ready == PodState("chat-7d9f-0", "ready", "infer-chat-7d9f-0", "h100-1")
+    assert ready == PodState("chat-7d9f-0", "ready", "infer-chat-7d9f-0", "h100-1", ready_for=510.0)
     assert (pending.state, pending.waited, pending.reason) == ("pending", 600.0, "Pending")
     assert (unscheduled.waited, unscheduled.reason, unscheduled.node) == (600.0, "Unschedulable", "")
     assert draining.state == "draining"

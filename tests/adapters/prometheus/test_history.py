@@ -13,7 +13,8 @@ from flyball.adapters.prometheus.errors import PrometheusError
 from flyball.adapters.prometheus.figures import Metrics
 from flyball.adapters.prometheus.mapping import shipped_names
 from flyball.adapters.prometheus.observe import observation
-from flyball.adapters.prometheus.queries import pod_queries, router_queries
+from flyball.adapters.prometheus.presence import AGAIN, EVERY, Presence
+from flyball.adapters.prometheus.queries import pod_queries, presence_query, router_queries
 from flyball.adapters.prometheus.read import read
 from flyball.spec.snapshot import Observation, Variant
 from tests.adapters.prometheus.history import BACK, samples
@@ -56,8 +57,27 @@ def test_every_shipped_query_runs(asked: Prometheus) -> None:
     names = shipped_names()
     assert names.router is not None
     every = {**pod_queries(names, WINDOW), **router_queries(names.router, names.select, WINDOW)}
+    every["presence"] = presence_query(names, WINDOW)
     empty = {name for name, expr in every.items() if not asked.query(expr).samples}
     assert empty == set()
+
+
+def test_pods_that_were_ever_seen_are_asked_for_seldom(asked: Prometheus, metrics: Metrics) -> None:
+    clock = [0.0]
+    presence = Presence(asked, shipped_names(), lambda: clock[0])
+    found = presence.pods()
+    assert found is not None
+    assert set(metrics.pods) <= found, "those that are there, and those that are gone"
+    presence._prometheus = Prometheus("http://127.0.0.1:9", timeout=1.0)
+    with presence._prometheus:
+        clock[0] = EVERY - 1.0
+        assert presence.pods() is found
+        clock[0] = EVERY
+        assert presence.pods() is None, "what cannot be read is not known"
+    presence._prometheus = asked
+    assert presence.pods() is None, "and is not asked at once again"
+    clock[0] += AGAIN
+    assert presence.pods() == found
 
 
 def test_the_number_of_queries_does_not_depend_on_the_fleet(metrics: Metrics) -> None:

@@ -15,7 +15,7 @@ from flyball.adapters.kubernetes.governed import Cluster, Kind
 from flyball.adapters.kubernetes.lease import Lease
 from flyball.adapters.kubernetes.objects import Pod
 from flyball.adapters.kubernetes.quota import cut_to_quotas
-from flyball.adapters.kubernetes.targets import Target, change_of, permitted, targets_of
+from flyball.adapters.kubernetes.targets import Target, change_of, one_rollout, permitted, targets_of
 from flyball.adapters.kubernetes.write import MANAGER, Left, Writer
 from flyball.spec.decision import Order
 from flyball.units import Seconds
@@ -56,13 +56,15 @@ class KubernetesActuator:
         self._pool.shutdown(cancel_futures=True)
 
     def act(self, orders: Sequence[Order]) -> tuple[str, ...]:
-        """Scale and label what differs from the orders; in a sentence each what was not done, and why."""
+        """Scale, label and roll over what differs; in a sentence each what was not done, and why."""
         cluster = self._seen()
         if cluster is None:
             return ("the cluster has not been read yet, so nothing is written",)
         targets, said = targets_of(cluster, orders)
         targets, refused = permitted(targets)
-        said += refused
+        targets, waiting = one_rollout(targets)
+        targets = tuple(target for target in targets if target.differs)
+        said += refused + waiting
         if not targets:
             return said
         writer = Writer(self._api, self._lease, self._limit, self._now, self._sleep)
@@ -139,7 +141,7 @@ class KubernetesActuator:
         if self._events is None:
             return
         was = target.workload.replicas
-        reason = "Relabelled"
+        reason = "RolledOver" if target.rollout else "Relabelled"
         if target.replicas != was:
             reason = "ScaledUp" if target.replicas > was else "ScaledDown"
         why = self._why(target.workload.server)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import httpx2
 import msgspec
@@ -27,7 +27,14 @@ from flyball.units import Seconds
 PAGE = 500
 """Objects asked for at once."""
 TIMEOUT: Seconds = 10.0
+WATCHED: Seconds = 240.0
+"""So long a watch goes on at most, before it is begun again where it ended."""
+SILENCE: Seconds = 90.0
+"""A watch without any word for so long is broken: the API server sends a bookmark every minute."""
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+EDIT = "application/json-patch+json"
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises where bytes are not what they should be."""
 
 T = TypeVar("T")
 _BUILDING = threading.Lock()
@@ -41,6 +48,19 @@ class _Meta(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct):
     message: str = ""
     reason: str = ""
+    code: int = 0
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class Event(msgspec.Struct, Generic[T], frozen=True):
+    """Something that happened to an object; a bookmark tells but the version."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    object: T
 
 
 class Api:
@@ -95,10 +115,62 @@ class Api:
                 return found
             params["continue"] = page.metadata.continues
 
+    def listed(self, path: str, kind: type[T], *, selector: str = "") -> tuple[list[T], str]:
+        """All objects of a collection in one answer, and the version to watch from."""
+        params = {"labelSelector": selector}  # without a version it is never older than what was seen before
+        page = self._decode(path, self._send("GET", path, params=params), kind, True)
+        return page.items, page.metadata.version
+
+    def watch(
+        self,
+        path: str,
+        kind: type[T],
+        version: str,
+        *,
+        selector: str = "",
+        opened: Callable[[], None] = lambda: None,
+    ) -> Iterator[Event[T]]:
+        """What happens to the objects of a collection after a version, until the server ends it.
+
+        `opened`: called when the server begins to answer. Gone: the version is too old. ClusterError, also
+        where it was silent for too long.
+        """
+        params = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
+        params |= {"timeoutSeconds": f"{WATCHED:.0f}", "labelSelector": selector}
+        asked = {k: v for k, v in params.items() if v}
+        decoder, of_object = _decoder(_Event, False), _decoder(cast(Hashable, kind), False)
+        self.requests += 1
+        try:
+            limits = httpx2.Timeout(self._timeout, read=SILENCE)
+            with self._client.stream("GET", path, params=asked, timeout=limits) as answer:
+                if not answer.is_success:
+                    raise _refused("GET", path, answer.status_code, answer.read())
+                opened()
+                for line in answer.iter_lines():
+                    event = decoder.decode(line)
+                    if event.type == "ERROR":
+                        raise _refused("GET", path, 0, event.object)
+                    yield Event(event.type, of_object.decode(event.object))
+        except UNREADABLE as error:
+            raise ApiError("GET", path, 200, "Unreadable", str(error)) from error
+        except (httpx2.HTTPError, httpx2.StreamError, OSError, ConfigError) as error:
+            raise Unreachable(self.address, "GET", path, str(error) or type(error).__name__) from error
+
     def patch(self, path: str, body: Mapping[str, object], kind: type[T], **params: str) -> T:
         """Merge into an object; with metadata.resourceVersion in it only if nobody wrote since. Conflict."""
         content = msgspec.json.encode(body)
         return cast(T, self._decode(path, self._send("PATCH", path, content, MERGE, params), kind))
+
+    def edit(self, path: str, operations: Sequence[Mapping[str, object]], kind: type[T], **params: str) -> T:
+        """A JSON patch of an object. Conflict where one of its tests does not hold."""
+        content = msgspec.json.encode(operations)
+        try:
+            return cast(T, self._decode(path, self._send("PATCH", path, content, EDIT, params), kind))
+        except ApiError as error:
+            # What no object could be is refused with the same status, and says that it is invalid.
+            if error.status != 422 or " is invalid" in error.message:
+                raise
+            raise Conflict("PATCH", path, error.status, error.reason, error.message) from error
 
     def apply(
         self, path: str, body: Mapping[str, object], kind: type[T], manager: str, force: bool = True
@@ -164,20 +236,27 @@ class Api:
         self.date = _date(answer.headers.get("Date", "")) or self.date
         if answer.is_success:
             return bytes(body)
-        try:
-            said = _decoder(_Status, False).decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            said = _Status(body.decode(errors="replace")[:200])
-        error_type = {404: NotFound, 409: Conflict, 410: Gone}.get(answer.status_code, ApiError)
-        after = answer.headers.get("Retry-After", "")
-        retry_after = float(after) if after.isdecimal() else None
-        raise error_type(method, path, answer.status_code, said.reason, said.message, retry_after)
+        raise _refused(method, path, answer.status_code, bytes(body), answer.headers.get("Retry-After", ""))
 
     def _decode(self, path: str, content: bytes, kind: type[T], many: bool = False) -> Any:
         try:
             return _decoder(cast(Hashable, kind), many).decode(content)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise ApiError("GET", path, 200, "Unreadable", str(error)) from error
+
+
+def _refused(
+    method: str, path: str, status: int, body: bytes | msgspec.Raw, retry_after: str = ""
+) -> ApiError:
+    """What the API server says instead; `status` 0: as its words have it."""
+    try:
+        said = _decoder(_Status, False).decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        said = _Status(bytes(body).decode(errors="replace")[:200])
+    status = status or said.code
+    error_type = {404: NotFound, 409: Conflict, 410: Gone}.get(status, ApiError)
+    after = float(retry_after) if retry_after.isdecimal() else None
+    return error_type(method, path, status, said.reason, said.message, after)
 
 
 def _date(text: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -11,23 +11,28 @@ from msgspec.structs import replace
 from flyball.adapters.kubernetes import owners
 from flyball.adapters.kubernetes.capacity import with_capacity, within_quotas
 from flyball.adapters.kubernetes.engine import Engine, engine_of
-from flyball.adapters.kubernetes.governed import Cluster, Governed, Mode
+from flyball.adapters.kubernetes.governed import Cluster, Governed, Mode, Rolling
 from flyball.adapters.kubernetes.hardware import UNKNOWN, candidates_of, place_of
 from flyball.adapters.kubernetes.known import Known
 from flyball.adapters.kubernetes.labels import MODEL, OURS, Said, said_by
 from flyball.adapters.kubernetes.listing import Listed, Listing
 from flyball.adapters.kubernetes.nodes import Pool
-from flyball.adapters.kubernetes.objects import Pod
+from flyball.adapters.kubernetes.objects import Metadata, Pod
 from flyball.adapters.kubernetes.pods import cold_start, pods_of, state_of
+from flyball.adapters.kubernetes.rollout import HOLD, rolling_of
 from flyball.adapters.kubernetes.servers import Claim, agreed, classed, grouped
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Server
 from flyball.spec.snapshot import Variant
+from flyball.units import Seconds
 from flyball.wire.errors import WireError
 from flyball.wire.inferno_in import DEFAULT_CLASS
 
 DEFAULT_BATCH = 256
 """Of an engine that does not say it: vLLM's."""
+
+
+Stated = Callable[[Metadata, Said], Said]
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -40,14 +45,19 @@ class Rules(msgspec.Struct, frozen=True):
     """Over 0: pins the batch of servers that pin none (Inferno's DEFAULT_MAX_BATCH_SIZE)."""
     capacity: dict[str, int] | None = None
     """Cards by type, instead of those of the nodes."""
+    hold: Seconds = HOLD
+    """So long a workload is left after it was rolled over."""
 
 
 class Assembler:
     """Makes a `Cluster` of a `Listing`, cycle after cycle; what is known of hardware is kept."""
 
-    def __init__(self, known: Known, rules: Rules | None = None) -> None:
-        """`known`: a `Library`, or a `Given` fleet."""
-        self._known, self._rules = known, rules or Rules()
+    def __init__(
+        self, known: Known, rules: Rules | None = None, stated: Stated = lambda metadata, said: said
+    ) -> None:
+        """`known`: a `Library`, or a `Given` fleet; `stated`: what an object of its own says of a workload,
+        which goes before what the workload says."""
+        self._known, self._rules, self._stated = known, rules or Rules(), stated
         self._read: dict[str, tuple[str, Said, Engine]] = {}
 
     def cluster(self, listing: Listing, models: Mapping[tuple[str, str], str] | None = None) -> Cluster:
@@ -58,8 +68,10 @@ class Assembler:
         )
         pods, belonging = pods_of(listed, listing.pods)
         pool = Pool(listing.nodes or (), self._known.card_type)
+        scaling = owners.scalers(listing)
         workloads = [
-            self._workload(one, tuple(pods.get(i, ())), pool, models or {}) for i, one in enumerate(listed)
+            self._workload(one, tuple(pods.get(i, ())), pool, models or {}, scaling, listing.at)
+            for i, one in enumerate(listed)
         ]
         kept = {one.workload.metadata.uid for one in listed}
         self._read = {uid: read for uid, read in self._read.items() if uid in kept}
@@ -67,10 +79,9 @@ class Assembler:
         servers, groups = self._servers(workloads, pool, notes)
         fleet = self._fleet(servers, groups, listing, pool, belonging, notes)
         named = {id(one): server for server, group in groups.items() for one in group}
-        scaling = owners.scalers(listing)
         return Cluster(
             fleet=fleet,
-            governed=tuple(self._governed(one, named[id(one)], scaling, listing.at) for one in workloads),
+            governed=tuple(self._governed(one, named[id(one)], listing.at) for one in workloads),
             capacity=fleet.capacity,
             notes=tuple(dict.fromkeys(notes)),
         )
@@ -78,7 +89,13 @@ class Assembler:
     # ---- one workload ------------------------------------------------------------------------------
 
     def _workload(
-        self, listed: Listed, pods: tuple[Pod, ...], pool: Pool, models: Mapping[tuple[str, str], str]
+        self,
+        listed: Listed,
+        pods: tuple[Pod, ...],
+        pool: Pool,
+        models: Mapping[tuple[str, str], str],
+        scaling: Mapping[owners.Key, str],
+        at: float,
     ) -> Claim:
         metadata, spec = listed.workload.metadata, listed.workload.spec
         where = f"{listed.kind.name} {metadata.namespace}/{metadata.name}"
@@ -94,7 +111,16 @@ class Assembler:
             template = spec.template.roles[0].entry_template.spec
         place = place_of(said, engine, template, pods, model, pool, self._known, where)
         problems += place.problems
-        return Claim(listed, said, engine, template, pods, model, is_known, place, tuple(problems))
+        owner = owners.owner_of(listed, scaling)
+        mode = said.mode or self._rules.mode
+        rolling, never = rolling_of(
+            *(listed, template, said, engine, place, model, pool, self._known, at, self._rules.hold),
+            *(mode, owner),
+        )
+        problems += (f"{where}: {text}" for text in never)
+        return Claim(
+            listed, said, engine, template, pods, model, is_known, place, tuple(problems), rolling, owner
+        )
 
     def _said(self, listed: Listed, where: str) -> tuple[Said, Engine]:
         """What it says of itself; read again only when it was written since."""
@@ -103,7 +129,7 @@ class Assembler:
         if said is None or engine is None or version != metadata.resource_version or not version:
             said, engine = said_by(metadata, where), engine_of(listed.workload.spec)
             self._read[metadata.uid] = metadata.resource_version, said, engine
-        return said, engine
+        return self._stated(metadata, said), engine
 
     def _model(
         self, said: Said, engine: Engine, measured: str, where: str, problems: list[str]
@@ -125,8 +151,9 @@ class Assembler:
             )
             return names[0], False
 
-    def _governed(self, one: Claim, server: str, scaling: Mapping[owners.Key, str], at: float) -> Governed:
+    def _governed(self, one: Claim, server: str, at: float) -> Governed:
         metadata, spec = one.listed.workload.metadata, one.listed.workload.spec
+        labelled = 0 if one.said.batch_apply else one.said.batch  # a label is no engine
         return Governed(
             server=server,
             accelerator=one.place.accelerator,
@@ -139,10 +166,10 @@ class Assembler:
             replicas=1 if spec.replicas is None else spec.replicas,
             labels=metadata.labels,
             annotations=metadata.annotations,
-            max_batch_size=one.said.batch or one.engine.max_batch_size or DEFAULT_BATCH,
+            max_batch_size=labelled or one.engine.max_batch_size or DEFAULT_BATCH,
             pods=tuple(state_of(pod, at) for pod in one.pods),
             pinned=one.place.pinned,
-            owner=owners.owner_of(one.listed, scaling),
+            owner=one.owner,
             warnings=tuple(owners.warnings_of(one.listed.workload, one.template)),
             least=one.said.least,
             most=one.said.most,
@@ -150,6 +177,7 @@ class Assembler:
             cards=one.engine.cards,
             cold_start=cold_start(one.pods),
             load=one.said.load,
+            rolling=one.rolling,
         )
 
     # ---- servers -----------------------------------------------------------------------------------
@@ -165,8 +193,13 @@ class Assembler:
         service_class = agreed(name, "class", (one.said.service_class for one in group), notes)
         if len(group) == 1:
             one = group[0]
-            accelerators = candidates_of(one.place, one.said, one.engine, model, pool, self._known)
+            moves = one.rolling.moves if one.rolling and not one.rolling.refused else ()
+            accelerators = candidates_of(one.place, moves, one.engine, model, pool, self._known)
         else:
+            if any(one.said.accelerator_apply for one in group):
+                notes.append(
+                    f"{name}: {OURS}accelerator: apply is passed over: it has a workload for each accelerator"
+                )
             accelerators = {one.place.accelerator for one in group}
             accelerators = (accelerators - {UNKNOWN}) or {UNKNOWN}
         batch = next(
@@ -175,7 +208,7 @@ class Assembler:
                 for one in group
                 if (
                     pinned := one.said.batch_pinned
-                    or (not one.said.batch_apply and one.engine.max_batch_size)
+                    or (not _may_change(one.rolling) and one.engine.max_batch_size)
                 )
             ),
             self._rules.max_batch_size,
@@ -240,19 +273,26 @@ class Assembler:
         return within_quotas(pool.capacity(listing.pods, belonging), listing.quotas, held, pool)
 
 
+def _may_change(rolling: Rolling | None) -> bool:
+    """Whether the batch may: else the plan is to count with what the engine has."""
+    return rolling is not None and bool(rolling.batch_flag) and not rolling.refused
+
+
 def observe(cluster: Cluster) -> dict[str, tuple[Variant, ...]]:
     """What of each server is there: for the `variants` of its observation."""
     found: dict[str, list[Variant]] = defaultdict(list)
     for one in cluster.governed:
         states = [pod.state for pod in one.pods]
-        ready, pending = states.count("ready"), states.count("pending")
+        # Pods that a rollout adds are no replicas that were asked for: others go for them.
+        ready = min(states.count("ready"), one.replicas)
+        more = states.count("ready") + states.count("pending") - one.replicas
         found[one.server].append(
             Variant(
                 one.accelerator,
                 ready=ready,
                 # What is asked for and not even made, for want of quota say, is waited for too.
-                pending=max(pending, one.replicas - ready),
-                draining=states.count("draining"),
+                pending=one.replicas - ready,
+                draining=states.count("draining") + max(more, 0),
                 max_batch_size=one.max_batch_size,
                 waited=max((pod.waited for pod in one.pods), default=0.0),
             )

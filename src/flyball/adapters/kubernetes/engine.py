@@ -52,10 +52,16 @@ def engine_of(spec: WorkloadSpec) -> Engine:
             for name, count in cards_of(container.resources).items():
                 taken[name] = taken.get(name, 0) + count * times
     resource = max(taken, key=lambda name: (taken[name], name), default="")
-    said = [_said(c) for t, _ in templates[:1] for c in sorted(t.containers, key=_without_cards)]
-    said += [_said(c) for t, _ in templates[1:] for c in t.containers]
+    said = [said_by(c) for t, _ in templates[:1] for c in sorted(t.containers, key=_without_cards)]
+    said += [said_by(c) for t, _ in templates[1:] for c in t.containers]
     models, batch = next((one for one in said if one[0]), said[0] if said else ((), 0))
     return Engine(models, batch, taken.get(resource, 0), resource)
+
+
+def place_in(template: PodSpec) -> int | None:
+    """Which container of a template is the engine's; None: it has none."""
+    order = sorted(range(len(template.containers)), key=lambda i: _without_cards(template.containers[i]))
+    return next((i for i in order if said_by(template.containers[i])[0]), order[0] if order else None)
 
 
 def cards_of(resources: Resources) -> dict[str, int]:
@@ -99,7 +105,7 @@ def _templates(spec: WorkloadSpec) -> Iterator[tuple[PodSpec, int]]:
         yield spec.template.spec, 1
 
 
-def _said(container: Container) -> tuple[tuple[str, ...], int]:
+def said_by(container: Container) -> tuple[tuple[str, ...], int]:
     """Names of the model, and the batch, as arguments and environment tell them."""
     variables = {one.name: one.value for one in container.env}
     words = list(_words((*container.command, *container.args), variables))

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import Conflict, NotFound
-from flyball.adapters.kubernetes.governed import Governed, Kind
+from flyball.adapters.kubernetes.governed import Kind
 from flyball.adapters.kubernetes.objects import Read
 from flyball.units import Seconds
 
@@ -37,8 +37,41 @@ class _Event(Read, frozen=True):
     count: int = 0
 
 
+class About(Protocol):
+    """An object of which something is said."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind it is."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def uid(self) -> str:
+        """Its uid."""
+        ...
+
+
+class Object(msgspec.Struct, frozen=True):
+    """An object of any kind."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
 class _Said(msgspec.Struct, frozen=True):
-    workload: Governed
+    about: About
     reason: str
     message: str
     type: Literal["Normal", "Warning"]
@@ -54,28 +87,33 @@ class Events:
         self.problem = ""
         """Why the last one could not be written; "": it could."""
         self._api, self._now = api, now
+        self._lock = threading.Lock()
         self._allowance: dict[str, tuple[float, Seconds]] = {}
         self._queue: queue.Queue[_Said | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="flyball-events", daemon=True)
         self._thread.start()
 
     def say(
-        self, workload: Governed, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal"
+        self, about: About, reason: str, message: str, kind: Literal["Normal", "Warning"] = "Normal"
     ) -> None:
-        """Say something of a workload; returns at once. `reason`: one word in camel case."""
-        left, since = self._allowance.get(workload.uid, (float(AT_ONCE), self._now()))
-        left = min(float(AT_ONCE), left + (self._now() - since) / REFILL)
-        if left < 1.0:
-            self.dropped += 1
-            return
+        """Say something of an object; returns at once. `reason`: one word in camel case."""
         if len(message) > LONGEST:
             message = message[: LONGEST - 1] + "…"
-        try:
-            self._queue.put_nowait(_Said(workload, reason, message, kind, _time()))
-        except queue.Full:
-            self.dropped += 1
-            return
-        self._allowance[workload.uid] = left - 1.0, self._now()
+        with self._lock:
+            left = self._left(about.uid)
+            if left < 1.0 or self._queue.full():
+                self.dropped += 1
+                return
+            self._queue.put_nowait(_Said(about, reason, message, kind, _time()))
+            self._allowance[about.uid] = left - 1.0, self._now()
+            if len(self._allowance) > WAITING:  # those with a whole allowance need not be known
+                known = self._allowance.items()
+                self._allowance = {uid: has for uid, has in known if self._left(uid) < AT_ONCE}
+
+    def _left(self, uid: str) -> float:
+        """Events that an object may have now."""
+        left, since = self._allowance.get(uid, (float(AT_ONCE), self._now()))
+        return min(float(AT_ONCE), left + (self._now() - since) / REFILL)
 
     def flush(self) -> None:
         """Wait until all is written."""
@@ -101,21 +139,21 @@ class Events:
         self._queue.task_done()
 
     def _write(self, said: _Said) -> None:
-        workload = said.workload
-        marks = "\n".join((workload.uid, said.reason, said.message)).encode()
-        name = f"{workload.name[:200]}.{hashlib.sha256(marks).hexdigest()[:16]}"
-        about = {
-            "apiVersion": "/".join(filter(None, (workload.kind.group, workload.kind.version))),
-            "kind": workload.kind.name,
-            "namespace": workload.namespace,
-            "name": workload.name,
-            "uid": workload.uid,
+        about = said.about
+        marks = "\n".join((about.uid, said.reason, said.message)).encode()
+        name = f"{about.name[:200]}.{hashlib.sha256(marks).hexdigest()[:16]}"
+        involved = {
+            "apiVersion": "/".join(filter(None, (about.kind.group, about.kind.version))),
+            "kind": about.kind.name,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
         }
         body = {
             "apiVersion": "v1",
             "kind": EVENT.name,
-            "metadata": {"name": name, "namespace": workload.namespace},
-            "involvedObject": about,
+            "metadata": {"name": name, "namespace": about.namespace},
+            "involvedObject": involved,
             "reason": said.reason,
             "message": said.message,
             "type": said.type,
@@ -125,9 +163,9 @@ class Events:
             "count": 1,
         }
         try:
-            self._api.post(EVENT.path(workload.namespace), body, _Event)
+            self._api.post(EVENT.path(about.namespace), body, _Event)
         except Conflict:
-            self._again(EVENT.path(workload.namespace, name), said)
+            self._again(EVENT.path(about.namespace, name), said)
 
     def _again(self, path: str, said: _Said) -> None:
         try:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from flyball.adapters.kubernetes.objects import PodSpec
 from flyball.spec.fleet import Fleet
 from flyball.spec.server import Load
 from flyball.units import Seconds
@@ -44,6 +45,33 @@ class PodState(msgspec.Struct, frozen=True):
     reason: str = ""
     """Why it is pending: Unschedulable, ..."""
     deletion_cost: int | None = None
+    ready_for: Seconds = 0.0
+    """How long a ready one has been ready."""
+
+
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a pod template may be Flyball's to set."""
+
+    flags: dict[str, str | None] = {}
+    """Of the engine; None: absent."""
+    selector: dict[str, str] = {}
+    """Labels of nodes."""
+    cards: dict[str, int] = {}
+    """Of a replica, by resource."""
+
+
+class Rolling(msgspec.Struct, frozen=True):
+    """Of a workload that asks for changes of its template: which are possible, and what is in their way."""
+
+    template: PodSpec
+    batch_flag: str = ""
+    """By which its engine is told the batch; "": that is not asked for, or cannot be set."""
+    moves: dict[str, Settings] = {}
+    """What its template would say, by accelerator."""
+    refused: str = ""
+    """Why it may not be rolled over now; "": it may."""
+    unavailable: int = 0
+    """Replicas that its strategy takes away before there are others."""
 
 
 class Governed(msgspec.Struct, frozen=True):
@@ -80,6 +108,8 @@ class Governed(msgspec.Struct, frozen=True):
     """From made to ready, mean of the pods that became ready last."""
     load: Load | None = None
     """As its labels tell it: for where nothing is measured."""
+    rolling: Rolling | None = None
+    """None: it asks for no change of its template."""
 
     @property
     def path(self) -> str:

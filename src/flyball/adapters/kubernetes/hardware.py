@@ -77,13 +77,18 @@ def place_of(
     return Place(found or UNKNOWN, pinned, types, tuple(problems))
 
 
-def candidates_of(place: Place, said: Said, engine: Engine, model: str, pool: Pool, known: Known) -> set[str]:
-    """Accelerators that a server with this one workload could have; empty: all that there are."""
+def candidates_of(
+    place: Place, moves: Iterable[str], engine: Engine, model: str, pool: Pool, known: Known
+) -> set[str]:
+    """Accelerators that a server with this one workload could have; empty: all that there are.
+
+    `moves`: those to which its template may be changed.
+    """
     if place.accelerator == UNKNOWN:
         return {UNKNOWN}
-    if place.pinned and not said.accelerator_apply:
-        return {place.accelerator}
-    types = None if said.accelerator_apply else place.types
+    if place.pinned:
+        return {place.accelerator, *moves}
+    types = place.types
     if types is None and not known.closed:
         # A label alone moves it, but no label makes a card of another vendor of what its template asks for.
         foreign = set(pool.types()) - set(pool.types(engine.resource)) if engine.resource else set()

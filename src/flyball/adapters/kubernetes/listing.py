@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +33,10 @@ class Scope(msgspec.Struct, frozen=True):
     """All namespaces where it is empty."""
     kinds: tuple[Kind, ...] = ()
     """Further kinds with /scale."""
+    named: str = ""
+    """Where it is a label: workloads that have it are listed, too."""
+    targets: Callable[[], Iterable[tuple[Kind, str, str]]] = tuple
+    """Further workloads, whatever their labels: kind, namespace and name."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -122,21 +127,34 @@ class _Lister:
         )
 
     def _workloads(self) -> Iterable[Listed]:
-        namespace, selector = self.scope.namespace, self.scope.selector
-        for kind in (DEPLOYMENT, STATEFUL_SET):
-            found = self.api.items(kind.path(namespace), Workload, selector=selector)
-            yield from (Listed(kind, one) for one in found)
-        for kind in self.scope.kinds:
-            found = self._further(kind)
-            yield from (
-                Listed(msgspec.structs.replace(kind, name=kind.name or one.kind or kind.plural), one)
-                for one in found
-            )
+        found: dict[str, Listed] = {}
+        for selector in dict.fromkeys((self.scope.selector, self.scope.named or self.scope.selector)):
+            for kind in (DEPLOYMENT, STATEFUL_SET):
+                path = kind.path(self.scope.namespace)
+                for one in self.api.items(path, Workload, selector=selector):
+                    found.setdefault(one.metadata.uid or f"{path}/{one.metadata.name}", Listed(kind, one))
+            for kind in self.scope.kinds:
+                for one in self._further(kind, selector):
+                    named = msgspec.structs.replace(kind, name=kind.name or one.kind or kind.plural)
+                    found.setdefault(one.metadata.uid, Listed(named, one))
+        for kind, namespace, names in self._targets():
+            for one in self._further(kind, "", namespace):
+                if one.metadata.name in names:
+                    found.setdefault(one.metadata.uid, Listed(kind, one))
+        return found.values()
 
-    def _further(self, kind: Kind) -> list[Workload]:
+    def _targets(self) -> Iterable[tuple[Kind, str, set[str]]]:
+        """One list for each kind and namespace."""
+        wanted: dict[tuple[Kind, str], set[str]] = defaultdict(set)
+        for kind, namespace, name in self.scope.targets():
+            if self.scope.namespace in ("", namespace):
+                wanted[kind, namespace].add(name)
+        return [(kind, namespace, names) for (kind, namespace), names in wanted.items()]
+
+    def _further(self, kind: Kind, selector: str, namespace: str = "") -> list[Workload]:
         what = f"{kind.plural}.{kind.group}/{kind.version}"
         try:
-            return self.api.items(kind.path(self.scope.namespace), Workload, selector=self.scope.selector)
+            return self.api.items(kind.path(namespace or self.scope.namespace), Workload, selector=selector)
         except NotFound:
             self.notes.append(
                 f"{what}: the cluster has no such kind; `kubectl api-resources` lists what it has"

@@ -108,6 +108,28 @@ class Pool:
             self._matching[key] = frozenset(self._nodes[n].metadata.name for n in found)
         return self._matching[key]
 
+    def products(self, template: PodSpec, key: str, resource: str) -> dict[str, tuple[str, int]]:
+        """By type: the value of a label by which nodes are chosen, and the most cards that one of them has.
+
+        Of nodes that the rest of the template allows; of several values the one with most cards counts.
+        """
+        rest = {name: value for name, value in template.node_selector.items() if name != key}
+        allowed = self.matching(msgspec.structs.replace(template, node_selector=rest))
+        there: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for node in self._nodes:
+            cards, value = self.cards.get(node.metadata.name), node.metadata.labels.get(key)
+            if cards is None or not value or not cards.open or cards.resource != resource:
+                continue
+            if allowed is not None and node.metadata.name not in allowed:
+                continue
+            if all(_tolerated(template, taint, resource) for taint in node.spec.taints):
+                there[cards.type][value].append(cards.count)
+        found = {}
+        for type_, values in sorted(there.items()):
+            best = min(values, key=lambda value: (-sum(values[value]), value))
+            found[type_] = best, max(values[best])
+        return found
+
     def capacity(self, pods: Iterable[Pod], governed: set[str]) -> dict[str, int]:
         """Cards by type that governed pods have or can have: what others take is not among them.
 
@@ -146,6 +168,18 @@ def _taken(pod: Pod, resource: str) -> int:
 def _is_ready(node: Node) -> bool:
     ready = any(one.type == "Ready" and one.status == "True" for one in node.status.conditions)
     return ready and not any(taint.get("key") in GONE for taint in node.spec.taints)
+
+
+def _tolerated(template: PodSpec, taint: Mapping[str, Any], resource: str) -> bool:
+    # A taint by the name of a resource is tolerated for whoever asks for that, by an admission plugin.
+    if taint.get("effect") not in ("NoSchedule", "NoExecute") or taint.get("key") == resource:
+        return True
+    return any(
+        one.get("key") in (None, "", taint.get("key"))
+        and one.get("effect") in (None, "", taint.get("effect"))
+        and (one.get("operator") == "Exists" or (one.get("value") or "") == (taint.get("value") or ""))
+        for one in template.tolerations
+    )
 
 
 def _is_open(node: Node) -> bool:

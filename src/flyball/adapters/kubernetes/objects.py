@@ -107,6 +107,7 @@ class PodSpec(Read, frozen=True):
     containers: list[Container] = []
     node_selector: dict[str, str] = {}
     affinity: dict[str, Any] = {}
+    tolerations: list[dict[str, Any]] = []
     termination_grace_period_seconds: int = 30
 
 
@@ -193,10 +194,30 @@ class Selector(Read, frozen=True):
     match_expressions: list[dict[str, Any]] = []
 
 
+class RollingUpdate(Read, frozen=True):
+    """How many at once: numbers, or shares as "25%"."""
+
+    max_unavailable: str | int | None = None
+    max_surge: str | int | None = None
+    partition: int = 0
+    """Of a StatefulSet: replicas below it stay as they are."""
+
+
+class Strategy(Read, frozen=True):
+    """How pods are replaced when the template changes; "": the kind's own way."""
+
+    type: str = ""
+    rolling_update: RollingUpdate | None = None
+
+
 class WorkloadSpec(Read, frozen=True):
     """Of anything with replicas."""
 
     replicas: int | None = None
+    paused: bool = False
+    strategy: Any = None
+    update_strategy: Any = None
+    """`Strategy` of a Deployment and of a StatefulSet; other kinds may have something else there."""
     selector: Selector = Selector()
     template: Template = Template()
     leader_worker_template: LeaderWorkerTemplate | None = None
@@ -207,6 +228,7 @@ class WorkloadStatus(Read, frozen=True):
 
     replicas: int = 0
     ready_replicas: int = 0
+    updated_replicas: int = 0
     observed_generation: int = 0
     conditions: list[Condition] = []
 

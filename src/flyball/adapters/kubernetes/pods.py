@@ -91,7 +91,9 @@ def state_of(pod: Pod, at: float) -> PodState:
         return PodState(metadata.name, "draining", *about, deletion_cost=number)
     ready = condition(pod, "Ready")
     if ready is not None and ready.status == "True":
-        return PodState(metadata.name, "ready", *about, deletion_cost=number)
+        turned = unix(ready.last_transition_time)
+        ready_for = 0.0 if turned is None else max(at - turned, 0.0)
+        return PodState(metadata.name, "ready", *about, deletion_cost=number, ready_for=ready_for)
     since = _since(pod, ready)
     waited = 0.0 if since is None else max(at - since, 0.0)
     return PodState(metadata.name, "pending", *about, waited, _why(pod), number)

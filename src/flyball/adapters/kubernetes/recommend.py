@@ -38,6 +38,8 @@ class Variant(msgspec.Struct, frozen=True):
     accelerator: str
     replicas: int
     max_batch_size: int = 0
+    template: str = ""
+    """What of its template would change, in words."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -178,7 +180,8 @@ def _recommendations(cluster: Cluster, targets: Sequence[Target]) -> list[Recomm
         workload = target.workload
         if workload.server in modes:
             place = workload.name, workload.namespace
-            one = Variant(*place, target.accelerator, target.replicas, target.max_batch_size)
+            rolled = target.rollout.said if target.rollout else ""
+            one = Variant(*place, target.accelerator, target.replicas, target.max_batch_size, rolled)
             variants.setdefault(workload.server, []).append(one)
     return [Recommendation(server, modes[server], tuple(all_of)) for server, all_of in variants.items()]
 

@@ -6,9 +6,11 @@ import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ClusterError, Conflict
-from flyball.adapters.kubernetes.governed import Kind
+from flyball.adapters.kubernetes.governed import Kind, Settings
 from flyball.adapters.kubernetes.labels import OURS
 from flyball.adapters.kubernetes.objects import Scale, Workload
+from flyball.adapters.kubernetes.rollout import ROLLED
+from flyball.adapters.kubernetes.template import Unsafe, edits_of
 from flyball.adapters.kubernetes.write import FOUND, MANAGER, Found
 
 TRIES = 5
@@ -69,9 +71,30 @@ def _release(api: Api, path: str, title: str, namespace: str, name: str) -> str:
         }
         scaled = api.put(f"{path}/scale", body, Scale, fieldManager=MANAGER)
         version = scaled.metadata.resource_version
+    version, template = _template(api, path, there, found.template, version)
     # Last, so that a release that fails half-way can be repeated.
-    change = {"resourceVersion": version, "labels": found.labels, "annotations": {FOUND: None}}
+    change = {"resourceVersion": version, "labels": found.labels, "annotations": {FOUND: None, ROLLED: None}}
     api.patch(path, {"metadata": change}, Workload, fieldManager=MANAGER)
     labels = "".join(f", {key} {value}" for key, value in found.labels.items() if value is not None)
     replicas = f"{found.replicas} replica{'s' if found.replicas != 1 else ''}"
-    return f"{title} has {replicas} again{labels}, as it was found"
+    return f"{title} has {replicas} again{labels}, as it was found{template}"
+
+
+def _template(api: Api, path: str, there: Workload, found: Settings, version: str) -> tuple[str, str]:
+    """Put the template back; the version that it has then, and in words what it says. ClusterError."""
+    has = [f"{flag} {'none' if value is None else value}" for flag, value in found.flags.items()]
+    has += [f"{key} {value}" for key, value in (*found.selector.items(), *found.cards.items())]
+    if not has:
+        return version, ""
+    said = f"; its template has {', '.join(has)} again, which restarts its pods"
+    try:
+        edits = edits_of(there.spec.template.spec, found)
+    except Unsafe as error:
+        return version, f"; its template is not put back: {error}"
+    if not edits:  # it was put back just now: the controller wrote in between
+        return version, said
+    operations: list[dict[str, object]] = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    ]
+    operations += [one for edit in edits for one in edit.operations()]
+    return api.edit(path, operations, Workload, fieldManager=MANAGER).metadata.resource_version, said

@@ -51,7 +51,10 @@ OPTIONAL = (
     Right(("list",), "resourcequotas", needed_to="see quotas", without="quotas of cards are not noticed"),
 )
 ACT = (
-    *(Right(("get", "patch"), name, "apps", needed_to="note how it was found") for name in _WORKLOADS),
+    *(
+        Right(("get", "patch"), name, "apps", needed_to="note how it was found, and apply batch and cards")
+        for name in _WORKLOADS
+    ),
     *(Right(("update",), name, "apps", "scale", needed_to="set replicas") for name in _WORKLOADS),
     Right(("patch",), "pods", needed_to="say which go first", without="idle replicas do not go first"),
     Right(("create", "patch"), "events", needed_to="write Events", without="no Event says why"),

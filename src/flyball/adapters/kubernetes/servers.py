@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from flyball.adapters.kubernetes.engine import Engine
+from flyball.adapters.kubernetes.governed import Rolling
 from flyball.adapters.kubernetes.hardware import Place
 from flyball.adapters.kubernetes.labels import NAME, OURS, Said
 from flyball.adapters.kubernetes.listing import Listed
@@ -32,6 +33,8 @@ class Claim(msgspec.Struct, frozen=True):
     """Whether the model is."""
     place: Place
     problems: tuple[str, ...]
+    rolling: Rolling | None = None
+    owner: str = ""
 
     @property
     def namespace(self) -> str:

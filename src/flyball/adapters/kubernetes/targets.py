@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from flyball.adapters.kubernetes.governed import Cluster, Governed, Mode
 from flyball.adapters.kubernetes.labels import ACCELERATOR, BATCH
+from flyball.adapters.kubernetes.rollout import Rollout, rollout_of, short_of
 from flyball.spec.decision import Order
 
 NOT_ACTING: dict[Mode, str] = {
@@ -29,11 +30,13 @@ class Target(msgspec.Struct, frozen=True):
     max_batch_size: int = 0
     labels: dict[str, str] = {}
     """Those of Inferno's that are to change."""
+    rollout: Rollout | None = None
+    """What of its template is to change; labels that go with it are in it."""
 
     @property
     def differs(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.labels) or self.replicas != self.workload.replicas
+        return bool(self.labels) or self.rollout is not None or self.replicas != self.workload.replicas
 
     @property
     def grows(self) -> bool:
@@ -55,7 +58,7 @@ def targets_of(cluster: Cluster, orders: Sequence[Order]) -> tuple[tuple[Target,
     """What is ordered, workload by workload, within min and max; and in sentences what cannot be.
 
     A workload is found by server and accelerator. What has none of its own goes to one that pins no hardware:
-    there the label is all there is to change.
+    there the label is all there is to change. Or to one whose template may be changed to it.
     """
     by_server: dict[str, list[Order]] = defaultdict(list)
     for order in orders:
@@ -67,7 +70,8 @@ def targets_of(cluster: Cluster, orders: Sequence[Order]) -> tuple[tuple[Target,
     said: list[str] = []
     for server, ordered in by_server.items():
         for workload, order in _matched(server, ordered, workloads[server], said):
-            targets.append(_within(_target(workload, order), said))
+            alone = len(workloads[server]) == 1
+            targets.append(_rolled(_within(_target(workload, order), said), order, cluster, alone, said))
     return tuple(targets), tuple(said)
 
 
@@ -88,6 +92,8 @@ def _matched(
         if order.accelerator in own or not order.replicas:
             continue
         loose = [one for one in workloads if not one.pinned]
+        if not loose and len(workloads) == 1 and _moves(workloads[0], order.accelerator):
+            loose = workloads
         idle = [
             one for one in loose if one.accelerator not in matched or not matched[one.accelerator][1].replicas
         ]
@@ -104,11 +110,46 @@ def _matched(
     return list(matched.values())
 
 
+def _moves(workload: Governed, accelerator: str) -> bool:
+    rolling = workload.rolling
+    return rolling is not None and not rolling.refused and accelerator in rolling.moves
+
+
+def _rolled(target: Target, order: Order, cluster: Cluster, alone: bool, said: list[str]) -> Target:
+    """With the rollout that it takes, where that may be now; where not, on the accelerator that it has."""
+    workload = target.workload
+    if workload.rolling is None or not order.replicas:
+        return target
+    moves = workload.pinned and order.accelerator != workload.accelerator
+    if moves and not alone:
+        return target
+    rollout = rollout_of(workload, order.accelerator, order.max_batch_size)
+    # What it was to have of other cards is no number of those that it has.
+    otherwise = Target(workload, workload.accelerator, workload.replicas) if moves else target
+    if rollout is None:
+        return otherwise
+    short = short_of(workload, order.accelerator, cluster)
+    if workload.most is not None and workload.replicas > workload.most:
+        short = f"it is to have {target.replicas} replicas first"
+    if short:
+        said.append(f"{target.name} keeps its template ({rollout.said}): {short}")
+        return otherwise
+    # Where somebody else is to do it, the replicas do not wait for that.
+    replicas = max(target.replicas, workload.replicas) if workload.mode == "act" else target.replicas
+    return replace(target, replicas=replicas, labels={}, rollout=rollout)
+
+
 def _target(workload: Governed, order: Order) -> Target:
     labels: dict[str, str] = {}
     if not workload.pinned and order.replicas:
         labels[ACCELERATOR] = order.accelerator
-    if order.max_batch_size and order.replicas and (not workload.pinned or BATCH in workload.labels):
+    batch_of_engine = workload.rolling is not None and workload.rolling.batch_flag
+    if (
+        order.max_batch_size
+        and order.replicas
+        and not batch_of_engine  # its label says what the engine has
+        and (not workload.pinned or BATCH in workload.labels)
+    ):
         labels[BATCH] = str(order.max_batch_size)
     labels = {key: value for key, value in labels.items() if workload.labels.get(key) != value}
     return Target(workload, order.accelerator, order.replicas, order.max_batch_size, labels)
@@ -152,4 +193,25 @@ def change_of(target: Target) -> str:
     replicas = f"{was} to {now} replicas" if was != now else f"{now} replica{'s' if now != 1 else ''}"
     batch = f", batch {target.labels[BATCH]}" if BATCH in target.labels else ""
     moved = f"{target.workload.accelerator} to " if target.accelerator != target.workload.accelerator else ""
-    return f"{replicas} on {moved}{target.accelerator}{batch}"
+    rolled = f", {target.rollout.said}" if target.rollout else ""
+    return f"{replicas} on {moved}{target.accelerator}{batch}{rolled}"
+
+
+def one_rollout(targets: Sequence[Target]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+    """All of them with one rollout at most: the first that moves, else the first by name."""
+    rolled = [one for one in targets if one.rollout is not None]
+    if len(rolled) < 2:
+        return tuple(targets), ()
+    chosen = min(rolled, key=lambda one: (one.accelerator == one.workload.accelerator, one.name))
+    kept: list[Target] = []
+    said: list[str] = []
+    for one in targets:
+        if one.rollout is None or one is chosen:
+            kept.append(one)
+            continue
+        said.append(f"{one.name} waits ({change_of(one)}): {chosen.name} is rolled over first")
+        # Replicas on cards that it does not have yet are not asked for here.
+        moves = one.accelerator != one.workload.accelerator
+        replicas = one.workload.replicas if moves else one.replicas
+        kept.append(replace(one, accelerator=one.workload.accelerator, replicas=replicas, rollout=None))
+    return tuple(kept), tuple(said)

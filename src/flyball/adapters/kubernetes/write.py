@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -11,10 +12,13 @@ import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ApiError, ClusterError, Conflict, NotFound, Unreachable
+from flyball.adapters.kubernetes.governed import Settings
 from flyball.adapters.kubernetes.labels import ACCELERATOR, BATCH, MANAGED, OURS
 from flyball.adapters.kubernetes.lease import Lease
 from flyball.adapters.kubernetes.objects import Metadata, Scale, Workload
+from flyball.adapters.kubernetes.rollout import ROLLED, Rollout
 from flyball.adapters.kubernetes.targets import Target
+from flyball.adapters.kubernetes.template import Edit, pointer, says
 from flyball.units import Seconds
 
 MANAGER = "flyball"
@@ -27,11 +31,13 @@ TRIES = 3
 T = TypeVar("T")
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, omit_defaults=True):
     """A workload as it was before the first write. A label that is None was absent."""
 
     replicas: int
     labels: dict[str, str | None]
+    template: Settings = Settings()
+    """What of it was changed."""
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -97,6 +103,9 @@ class Writer:
     def _carry_out(self, target: Target) -> None:
         workload, path = target.workload, target.workload.path
         seen = _Seen(workload.resource_version, workload.generation, workload.labels)
+        if target.rollout is not None:
+            self._roll(target, target.rollout, seen)
+            return
         notes = {} if FOUND in workload.annotations else {FOUND: _found(target)}
         if target.labels or notes:
             changes: dict[str, object] = {"labels": target.labels, "annotations": notes}
@@ -125,6 +134,37 @@ class Writer:
                 return self._api.put(f"{path}/scale", body, Scale, fieldManager=MANAGER).metadata
 
             self._unless_changed(target, seen, scale, lambda there: there.spec.replicas == target.replicas)
+
+    def _roll(self, target: Target, rollout: Rollout, seen: _Seen) -> None:
+        """Template, replicas, labels, and when that was: at once, or not at all.
+
+        Not through /scale: replicas that come first would be made by the old template.
+        """
+        workload = target.workload
+        found, rolled = workload.annotations.get(FOUND), workload.annotations.get(ROLLED)
+        kept = _with_template(found or _found(target), rollout.found)
+        edits = [*rollout.edits, Edit("/metadata" + pointer("annotations", FOUND), found, kept)]
+        edits += [
+            Edit("/metadata" + pointer("labels", key), workload.labels.get(key), value)
+            for key, value in rollout.labels.items()
+        ]
+        if target.replicas != workload.replicas:
+            edits.append(Edit("/spec/replicas", workload.replicas, target.replicas))
+
+        def roll(version: str) -> Metadata:
+            at = datetime.fromtimestamp(self._api.date or time.time(), UTC).isoformat(timespec="seconds")
+            operations: list[dict[str, object]] = [
+                {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+            ]
+            for edit in (*edits, Edit("/metadata" + pointer("annotations", ROLLED), rolled, at)):
+                operations += edit.operations()
+            return self._api.edit(workload.path, operations, Workload, fieldManager=MANAGER).metadata
+
+        def rolled_over(there: Workload) -> bool:
+            is_new = there.metadata.annotations.get(ROLLED) != rolled
+            return is_new and says(there.spec.template.spec, rollout.wanted)
+
+        self._unless_changed(target, seen, roll, rolled_over)
 
     def _unless_changed(
         self,
@@ -157,6 +197,21 @@ def _found(target: Target) -> str:
     return msgspec.json.encode(found).decode()
 
 
+def _with_template(found: str, template: Settings) -> str:
+    """The note of what was found, with what is there now of what was not changed before."""
+    try:
+        was = msgspec.json.decode(found, type=Found)
+    except msgspec.MsgspecError as error:
+        raise Left(f"its annotation {FOUND} cannot be read ({error}): remove it") from None
+    known = was.template
+    both = Settings(
+        {**template.flags, **known.flags},
+        {**template.selector, **known.selector},
+        {**template.cards, **known.cards},
+    )
+    return msgspec.json.encode(msgspec.structs.replace(was, template=both)).decode()
+
+
 def _changed(target: Target, seen: _Seen, there: Workload) -> str:
     """What somebody else did, in words; "": nothing that matters."""
     was = target.workload
@@ -170,7 +225,10 @@ def _changed(target: Target, seen: _Seen, there: Workload) -> str:
         if label != seen.labels.get(key):
             return f"somebody set its label {key} to {label!r}"
     for key, now, before in (
-        (f"{OURS}mode", there.metadata.annotations, was.annotations),
+        *(
+            (OURS + key, there.metadata.annotations, was.annotations)
+            for key in ("mode", "batch", "accelerator")
+        ),
         (MANAGED, there.metadata.labels, was.labels),
     ):
         if now.get(key) != before.get(key):

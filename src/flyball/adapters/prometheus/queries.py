@@ -69,6 +69,17 @@ def pod_queries(names: MetricNames, window: Seconds) -> dict[str, str]:
     return found
 
 
+def presence_query(names: MetricNames, span: Seconds) -> str:
+    """Pods that were seen at any time within the span; a vector by namespace and pod."""
+    by = f"{names.namespace}, {names.pod}"
+    select = (*names.select, (names.pod, None))
+    made = [
+        f"count by ({by}) (present_over_time({_selector(name, select)}[{duration(span)}]))"
+        for name in names.running
+    ]
+    return _first(made)
+
+
 def router_queries(
     router: RouterMetrics, select: tuple[tuple[str, str], ...], window: Seconds
 ) -> dict[str, str]:
