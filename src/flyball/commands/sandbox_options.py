@@ -18,7 +18,7 @@ Exit codes:
 - 70: a fault of Flyball itself
 """
 Name = Annotated[str, Parameter(name=["--name", "-n"])]
-Module = Literal["kubernetes", "kwok", "keda"]
+Module = Literal["kubernetes", "kwok", "keda", "helm"]
 
 sandbox = App(
     name="sandbox",
@@ -178,7 +178,7 @@ def build(*modules: Module) -> int:
     Parameters
     ----------
     modules
-        kubernetes, kwok, keda; left out: kubernetes and kwok, which every sandbox needs.
+        kubernetes, kwok, keda, helm; left out: kubernetes and kwok, which every sandbox needs.
     """
     from flyball.commands.sandbox import build_all
 

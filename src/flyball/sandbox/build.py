@@ -48,7 +48,8 @@ KEDA = Module(
     "10 minutes",
     (_KEDA, "config/crd/bases"),
 )
-MODULES = {module.name: module for module in (KUBERNETES, KWOK, KEDA)}
+HELM = Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, "2 minutes")
+MODULES = {module.name: module for module in (KUBERNETES, KWOK, KEDA, HELM)}
 
 
 class Progress(msgspec.Struct, frozen=True):

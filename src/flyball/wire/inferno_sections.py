@@ -71,7 +71,7 @@ class Section(msgspec.Struct):
     def read(self, kind: type[T]) -> T:
         """The section in its shape, names taken whatever their case; or WireError."""
         try:
-            return msgspec.convert(_renamed(self.value, _Names()), kind)
+            return msgspec.convert(_renamed(self.value, _Names(_EXACT)), kind)
         except msgspec.ValidationError as error:
             raise self._explained(str(error)) from None
 
@@ -200,6 +200,9 @@ def _fields(value: object, where: str, path: str) -> dict[str, tuple[str, object
             where, "expected an object {...}", path=path, value=value, mend="Write an object here"
         )
     return {str(key).lower(): (str(key), below) for key, below in value.items()}
+
+
+_EXACT = {name: name for name in TRUE_NAMES.values()}
 
 
 class _Names(dict[str, str]):
