@@ -12,6 +12,7 @@ python -m benchmarks services        /optimizeOne at one client, and at eight at
 python -m benchmarks prometheus      a scrape of a fleet of 500 and 5,000 workloads: seconds and memory
 python -m benchmarks kubernetes      from lists of objects to a governed cluster: a first and a quiet cycle
 python -m benchmarks cluster         the loop on a real control plane: quiet cycles, all change (--workloads)
+python -m benchmarks operator        one of 2,000 Servers changed: until its status says so; a start
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmarks import accuracy, kubernetes, profiles, simulate
 from benchmarks.cluster import bench_cluster
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
+from benchmarks.operator import bench_operator
 from benchmarks.prometheus import bench_prometheus
 from benchmarks.reference import optimizer as reference
 from benchmarks.services import bench_services
@@ -170,13 +172,23 @@ def main() -> int:
         "prometheus": bench_prometheus,
         "kubernetes": kubernetes.main,
         "cluster": lambda runs: bench_cluster(runs, arguments.workloads),
+        "operator": lambda runs: bench_operator(),
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     parser.add_argument("--workloads", type=int, default=500, help="Deployments of `cluster`")
     arguments = parser.parse_args()
-    alone = {"accuracy", "cluster", "forecast", "kubernetes", "profiles", "prometheus", "simulate"}
+    alone = {
+        "accuracy",
+        "cluster",
+        "forecast",
+        "kubernetes",
+        "operator",
+        "profiles",
+        "prometheus",
+        "simulate",
+    }
     if generator() is None and not set(arguments.names or every) <= alone:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",

@@ -139,7 +139,7 @@ def files(here: Path, crds: Path, version: str, repository: str, tag: str) -> di
         ),
         "dashboards/flyball.json": (here / "monitoring" / "dashboard.json").read_text(),
     }
-    for path in sorted(crds.glob("inferno.platform.ai_*.yaml")):
+    for path in sorted(crds.glob("*_*.yaml")):
         made[f"crds/{path.name}"] = path.read_text()
     return made
 

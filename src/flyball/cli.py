@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from flyball.commands.call_options import CALLED, call
+from flyball.commands.crds import DEFINED, crds
 from flyball.commands.emulate_options import EMULATED, LOAD_VARIABLES, emulate
+from flyball.commands.import_options import importing
 from flyball.commands.look_options import (
     BACKTESTED,
     CHECKED,
@@ -28,6 +30,7 @@ from flyball.commands.look_options import (
     why,
 )
 from flyball.commands.loop_options import LOOP_VARIABLES, LOOPED, SERVES, actuator, collector, loop
+from flyball.commands.operator_options import OPERATED, OPERATOR_VARIABLES, operator
 from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
 from flyball.commands.profiles_options import profiles
 from flyball.commands.sandbox_options import sandbox
@@ -48,7 +51,15 @@ Exit codes:
 - 70: a fault of Flyball itself
 """
 FAULT, INTERRUPTED = 70, 130
-EMPTY = ("FLYBALL_SOLVER", "INFERNO_HOST", "INFERNO_PORT", *TUNER_VARIABLES, *LOAD_VARIABLES, *LOOP_VARIABLES)
+EMPTY = (
+    "FLYBALL_SOLVER",
+    "INFERNO_HOST",
+    "INFERNO_PORT",
+    *TUNER_VARIABLES,
+    *LOAD_VARIABLES,
+    *LOOP_VARIABLES,
+    *OPERATOR_VARIABLES,
+)
 """Environment variables of which empty is as good as not set."""
 SERVICE_LINK = "tcp://"
 """How Kubernetes' own variables for a service begin: one named `inferno` sets INFERNO_PORT for every pod."""
@@ -87,6 +98,7 @@ app.command(profiles)
 app.command(sandbox)
 app.command(emulate, help_epilogue=EMULATED)
 app.command(loop, help_epilogue=LOOPED)
+app.command(operator, help_epilogue=OPERATED)
 app.command(collector, help_epilogue=SERVES)
 app.command(actuator, help_epilogue=SERVES)
 app.command(doctor, help_epilogue=CHECKED)
@@ -96,6 +108,8 @@ app.command(release, help_epilogue=TOLD)
 app.command(freeze, help_epilogue=TOLD)
 app.command(unfreeze, help_epilogue=TOLD)
 app.command(backtest, help_epilogue=BACKTESTED)
+app.command(crds, help_epilogue=DEFINED)
+app.command(importing)
 
 
 REPLAYED = """

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from flyball.adapters.cluster import SCRAPED, ClusterReader
 from flyball.adapters.kubernetes.api import Api
@@ -223,3 +224,57 @@ def test_rates_since_prometheus_began_anew_are_not_those_of_the_window(
     seen, reader = begin(governed("chat", PodState("chat-7d9f-a", "ready", ready_for=ready_for)))
     seen.answer = metrics(figures("chat-7d9f-a", fresh=True))
     assert is_held(observed(reader)[0]) != known
+
+
+def fresh(running: float) -> Metrics:
+    """Of a pod that nothing was known of a window ago."""
+    return metrics(replace(figures("chat-7d9f-a", fresh=True), running=running, running_before=0.0))
+
+
+def test_growth_is_not_made_up_after_prometheus_began_anew(begin: Begin) -> None:
+    """Also of a pod that is young by the wall's clock: it was scraped before, so it is not new."""
+    young = PodState("chat-7d9f-a", "ready", uid="1", ready_for=70.0)
+    seen, reader = begin(governed("chat", young))
+    seen.answer = metrics(figures(young.name))
+    assert observed(reader)[0].arrival_rate is not None
+    seen.clock += 61.0
+    seen.answer = fresh(60.0)
+    one, said = observed(reader)
+    assert is_held(one)
+    assert "of 1 pods 1 unknown to Prometheus" in said
+
+
+@pytest.mark.parametrize(
+    "between",
+    [(), (PodState("chat-7d9f-a", "pending", uid="1"),)],
+    ids=["another of its name", "began anew itself"],
+)
+def test_a_pod_that_is_new_again_counts_from_nothing(begin: Begin, between: tuple[PodState, ...]) -> None:
+    seen, reader = begin(governed("chat", PodState("chat-7d9f-a", "ready", uid="1", ready_for=70.0)))
+    seen.answer = metrics(figures("chat-7d9f-a"))
+    observed(reader)
+    seen.clock += 200.0
+    for pod in between:
+        seen.workloads = (governed("chat", pod),)
+        seen.answer = metrics()
+        observed(reader)
+    after = PodState("chat-7d9f-a", "ready", uid="1" if between else "2", ready_for=5.0)
+    seen.workloads = (governed("chat", after),)
+    seen.answer = fresh(60.0)
+    one = observed(reader)[0]
+    assert one.arrival_rate is not None
+    assert one.arrival_rate.value == pytest.approx(3.0 + 1.0)
+
+
+def test_what_a_new_pod_has_came_since_it_is_ready(begin: Begin) -> None:
+    """Prometheus found it late."""
+    seen, reader = begin(governed("chat", PodState("chat-7d9f-a", "ready", ready_for=100.0)))
+    seen.answer = fresh(60.0)
+    one = observed(reader)[0]
+    assert one.arrival_rate is not None
+    assert one.arrival_rate.value == pytest.approx(3.0 + 0.6)
+    slow = begin(governed("chat", PodState("chat-7d9f-a", "ready", ready_for=10.0)), speed=10.0)
+    slow[0].answer = fresh(60.0)
+    one = observed(slow[1])[0]
+    assert one.arrival_rate is not None
+    assert one.arrival_rate.value == pytest.approx(3.0 + 0.6)

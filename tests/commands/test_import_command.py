@@ -17,6 +17,8 @@ from flyball.wire.wva_objects import FIELDS
 from tests.commands.terminal import flyball
 from tests.wire.wva_samples import CLASSES, LLAMA, PRICES, Document, bare, profiled, single
 
+ANNOTATE = "# kubectl annotate"
+
 
 def file(folder: Path, *objects: Document) -> Path:
     path = folder / "given.yaml"
@@ -52,8 +54,14 @@ def test_bounds_of_variants_are_said_workload_by_workload(tmp_path: Path) -> Non
         *(PRICES, CLASSES),
     )
     done = flyball("import", "wva", given)
-    assert "# kubectl annotate deployment chat-a -n infer --overwrite flyball.dev/max=3" in done.out
-    assert "# kubectl annotate deployment chat-b -n infer --overwrite flyball.dev/min=2" in done.out
+    assert (
+        f"{ANNOTATE} deployment chat-a -n infer --overwrite flyball.dev/accelerator=A100 flyball.dev/max=3"
+        in done.out
+    )
+    assert (
+        f"{ANNOTATE} deployment chat-b -n infer --overwrite flyball.dev/accelerator=H100 flyball.dev/min=2"
+        in done.out
+    )
     assert "# kubectl label deployment chat-b -n infer --overwrite inferno.server.name=chat-a" in done.out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flyball.wire.kinds.inferno import DEFINITIONS
+from flyball.commands.crds import definitions
 from flyball.wire.kinds.kind import crd
 from flyball.wire.text import decode
 from tests.commands.terminal import flyball
@@ -16,19 +16,19 @@ def test_all_are_printed_as_one_stream() -> None:
     done = flyball("crds")
     assert (done.code, done.err) == (0, "")
     documents = [decode(text.encode(), "out") for text in done.out.split("---\n")]
-    assert documents == [crd(d) for d in DEFINITIONS]
+    assert documents == [crd(d) for d in definitions()]
 
 
 @pytest.mark.parametrize("name", ["Server", "servers", "isrv", "servers.inferno.platform.ai"])
 def test_a_kind_is_known_by_each_of_its_names(name: str) -> None:
     done = flyball("crds", name, "Server")
-    assert decode(done.out.encode(), "out") == crd(next(d for d in DEFINITIONS if d.kind == "Server"))
+    assert decode(done.out.encode(), "out") == crd(next(d for d in definitions() if d.kind == "Server"))
 
 
 def test_files_are_written_and_checked(tmp_path: Path) -> None:
     folder = tmp_path / "deploy" / "crds"
     assert flyball("crds", "--output", folder).code == 0
-    assert len(list(folder.iterdir())) == len(DEFINITIONS)
+    assert len(list(folder.iterdir())) == len(definitions())
     assert flyball("crds", "--check", folder) == (0, "", "")
     (folder / "inferno.platform.ai_models.yaml").unlink()
     server = folder / "inferno.platform.ai_servers.yaml"

@@ -53,6 +53,9 @@ class _Known(NamedTuple):
     seen: Seconds
     ready: Seconds | None
     """Since when it is without a break, as it says itself: also right after our own start."""
+    scraped: Seconds | None
+    """Since when there are metrics of it, as it is."""
+    uid: str
 
 
 class ClusterReader:
@@ -166,7 +169,7 @@ class ClusterReader:
         start = _cold_start(workloads, self._speed)
         if metrics is not None:
             figures = metrics.of(self._of_server.get(name, ()))  # also of pods that are gone since
-            whole = tuple(f for f in figures if not self._is_cut(f, metrics.window))
+            whole = tuple(self._dated(f) for f in figures if not self._is_cut(f, metrics.window))
             router = self._router(workloads, metrics) if len(whole) == len(figures) else None
             if router:
                 self._had.add(name)
@@ -199,7 +202,12 @@ class ClusterReader:
         """Which servers have metrics, or had some before we began."""
         if self._answers is None:
             self._answers = self._monotonic()
-        self._had |= {one.server for key, one in self._pods.items() if key in metrics.pods}
+        now = self._monotonic()
+        for key, one in self._pods.items():
+            if key in metrics.pods:
+                self._had.add(one.server)
+                if one.scraped is None:
+                    self._pods[key] = one._replace(scraped=now)
         if all(w.load is None or w.server in self._had for w in cluster.governed):
             return
         past = self._past() if self._past is not None else frozenset()
@@ -210,9 +218,19 @@ class ClusterReader:
     def _is_cut(self, figures: PodFigures, window: Seconds) -> bool:
         """Whether it is older than what Prometheus, which began anew, knows of it: its rates are too low."""
         one = self._pods.get(figures.key)
-        if not figures.fresh or one is None or one.ready is None:
+        if not figures.fresh or one is None:
             return False
-        return self._monotonic() - one.ready > window / self._speed + SCRAPED
+        now, span = self._monotonic(), window / self._speed
+        if one.scraped is not None and now - one.scraped > span:
+            return True
+        return one.ready is not None and now - one.ready > span + SCRAPED
+
+    def _dated(self, figures: PodFigures) -> PodFigures:
+        """With the time in which what a new pod shows has come."""
+        one = self._pods.get(figures.key)
+        if not figures.fresh or one is None or one.ready is None:
+            return figures
+        return replace(figures, served=(self._monotonic() - one.ready) * self._speed)
 
     def _remember(self, cluster: Cluster) -> None:
         """Which pods there were lately, and since when they are ready."""
@@ -220,7 +238,11 @@ class ClusterReader:
         for workload in cluster.governed:
             for pod in workload.pods:
                 ready = now - pod.ready_for if pod.state == "ready" else None
-                self._pods[workload.namespace, pod.name] = _Known(workload.server, now, ready)
+                key = workload.namespace, pod.name
+                known = self._pods.get(key)
+                is_same = known is not None and known.uid == pod.uid and pod.state != "pending"
+                scraped = known.scraped if known is not None and is_same else None
+                self._pods[key] = _Known(workload.server, now, ready, scraped, pod.uid)
         self._pods = {key: one for key, one in self._pods.items() if now - one.seen <= GONE}
         self._of_server = {}
         for key, one in self._pods.items():

@@ -59,13 +59,14 @@ def same(existing: Plain, wanted: Plain) -> bool:
 
 
 def settled(existing: Plain, wanted: Plain) -> bool:
-    """Whether nothing needs to be written: the same spec, and the wanted labels and owner are there."""
+    """Whether nothing needs to be written: the same spec; wanted labels, annotations and owner are there."""
     have, want = existing.get("metadata", {}), wanted["metadata"]
     labels = {name: value for name, value in want.get("labels", {}).items() if name != REVISION}
     owners = have.get("ownerReferences", [])
     return (
         same(existing, wanted)
         and labels.items() <= have.get("labels", {}).items()
+        and want.get("annotations", {}).items() <= have.get("annotations", {}).items()
         and all(owner in owners for owner in want.get("ownerReferences", []))
     )
 

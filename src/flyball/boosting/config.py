@@ -22,6 +22,22 @@ _SERVING = ("server", "prefill", "decode")
 _DEVICES = ("nvidia.com/gpu", "huawei.com/ascend-1980")
 """Those that Kthena counts."""
 GPU = "nvidia.com/gpu"
+DEVICES = (
+    GPU,
+    "amd.com/gpu",
+    "gpu.intel.com/i915",
+    "gpu.intel.com/xe",
+    "habana.ai/gaudi",
+    "aws.amazon.com/neuron",
+    "google.com/tpu",
+    "huawei.com/ascend-1980",
+)
+"""Those that are known."""
+PARALLEL = (
+    ("tensor-parallel-size", "tensor_parallel_size", "tp-size", "tp"),
+    ("pipeline-parallel-size", "pipeline_parallel_size", "pp-size", "pp"),
+)
+"""Spellings of the flags that spread a model over devices."""
 
 CONNECTORS = {
     "LMCacheConnectorV1": "lmcache",
@@ -145,6 +161,16 @@ def amounts(worker: Worker, kind: str) -> dict[str, Any]:
     if not isinstance(found, dict | None):
         raise BoosterError(f"resources.{kind} of worker {worker.type}: allowed is a map of quantities")
     return found or {}
+
+
+def parallel(worker: Worker) -> int:
+    """Devices over which the engine's config spreads the model."""
+    config = object_of(worker.config)
+    size = 1
+    for names in PARALLEL:
+        text = next((str(config[name]) for name in names if name in config), "1")
+        size *= int(text) if text.isascii() and text.isdecimal() and int(text) else 1
+    return size
 
 
 def pods_of(worker: Worker) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from flyball.boosting.asked import as_governed
 from flyball.boosting.policy import policy_and_binding, targeted_policy
 from flyball.boosting.route import model_routes
 from flyball.boosting.server import model_server
@@ -34,7 +35,8 @@ class Children(msgspec.Struct, frozen=True):
 
 def expand(booster: ModelBooster, images: Images, settings: Settings) -> Children:
     """The children of a booster; equal input gives equal output. Or BoosterError, WireError."""
-    serving, server, routes = model_serving(booster, images), model_server(booster), model_routes(booster)
+    serving = as_governed(model_serving(booster, images), booster)
+    server, routes = model_server(booster), model_routes(booster)
     if booster.spec.autoscaling_policy is None:
         return Children(serving, server, routes)
     if settings.policies is None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from flyball.boosting.config import DISAGGREGATED, devices, object_of, pods_of
+from flyball.boosting.config import DEVICES, DISAGGREGATED, devices, object_of, parallel, pods_of
 from flyball.boosting.errors import BoosterError
 from flyball.boosting.expand import expand
 from flyball.boosting.names import child_name
@@ -19,20 +19,6 @@ from flyball.wire.kthena_booster import Backend, ModelBooster, Worker
 from flyball.wire.kthena_serving import TierPolicy
 
 LONGEST_NAME = 63
-DEVICES = (
-    "nvidia.com/gpu",
-    "amd.com/gpu",
-    "gpu.intel.com/i915",
-    "gpu.intel.com/xe",
-    "habana.ai/gaudi",
-    "aws.amazon.com/neuron",
-    "google.com/tpu",
-    "huawei.com/ascend-1980",
-)
-_PARALLEL = (
-    ("tensor-parallel-size", "tensor_parallel_size", "tp-size", "tp"),
-    ("pipeline-parallel-size", "pipeline_parallel_size", "pp-size", "pp"),
-)
 # Of the grammar of distribution's reference: [domain/]path[:tag][@digest].
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _DOMAIN = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
@@ -64,16 +50,6 @@ def last_complaint(booster: ModelBooster) -> Iterator[str]:
         yield invalid(BACKEND, booster.spec.backend.name, str(error))
     except WireError as error:
         yield f"{error.where}: {error}"
-
-
-def parallel(worker: Worker) -> int:
-    """Devices over which the engine's config spreads the model."""
-    config = object_of(worker.config)
-    size = 1
-    for names in _PARALLEL:
-        text = next((str(config[name]) for name in names if name in config), "1")
-        size *= int(text) if text.isascii() and text.isdecimal() and int(text) else 1
-    return size
 
 
 def _roles(backend: Backend) -> Iterator[str]:

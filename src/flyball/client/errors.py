@@ -16,6 +16,8 @@ LONGEST = 2000
 """Characters of an answer that a message repeats."""
 ABSENT = "404 page not found"
 """What the services answer where there is no such route; Go's words."""
+NO_ROUTE = "there is no such route"
+"""What is said then."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ELSEWHERE = {
     "optimizer": "Give the address of an optimizer",
@@ -45,7 +47,7 @@ def refused(answer: httpx2.Response, url: str, operation: Operation, *, token: b
     """The error of an answer that is none of success."""
     status, said = answer.status_code, said_in(answer)
     if status == 404 and said == ABSENT:
-        message, mend = "there is no such route", _ELSEWHERE[operation.offered]
+        message, mend = NO_ROUTE, _ELSEWHERE[operation.offered]
     else:
         message, mend = said, _mend(answer, token=token, tries=tries)
         if not message:

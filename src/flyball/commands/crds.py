@@ -39,10 +39,13 @@ def crds(
 
     `flyball crds --check deploy/crds`
 
+    `flyball crds modelbooster --output deploy/crds-booster`
+
     Parameters
     ----------
     kinds
-        Only these: kind, plural or short name, in any case; left out: all.
+        Only these: kind, plural or short name, in any case; left out: all of Inferno's. ModelBooster is
+        printed only where it is named, as it takes the place of Kthena's own definition.
     check
         Print nothing; say which files of this directory are missing or differ.
     output
@@ -71,17 +74,26 @@ def crds(
 
 
 def definitions() -> tuple[Definition, ...]:
-    """All kinds."""
-    from flyball.wire.kinds import inferno
+    """The kinds that Flyball's own objects are of."""
+    from flyball.wire.kinds import inferno, power
 
-    return inferno.DEFINITIONS
+    return (*inferno.DEFINITIONS, *power.DEFINITIONS)
+
+
+def further_definitions() -> tuple[Definition, ...]:
+    """Kinds of others in a wider form: to be installed only where they are asked for by name."""
+    from flyball.wire.kinds import kthena
+
+    return kthena.DEFINITIONS
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Definition, ...]:
-    """The kinds of these names, all where there are none, each once and in their own order. Or ValueError."""
+    """The kinds of these names, our own where there are none, each once and in their order. Or ValueError."""
     from flyball.wire.fields import near_matches
 
-    every = definitions()
+    if not names:
+        return definitions()
+    every = (*definitions(), *further_definitions())
     known = {
         word.lower(): d for d in every for word in (d.kind, d.plural, d.singular, d.name, *d.short_names)
     }
@@ -89,7 +101,7 @@ def chosen(names: tuple[str, ...]) -> tuple[Definition, ...]:
         if name.lower() not in known:
             raise ValueError(f'there is no kind "{name}". {near_matches(name, [d.kind for d in every])}.')
     wanted = {known[name.lower()].name for name in names}
-    return tuple(d for d in every if not names or d.name in wanted)
+    return tuple(d for d in every if d.name in wanted)
 
 
 def texts_of(kinds: tuple[Definition, ...]) -> dict[str, str]:

@@ -200,17 +200,18 @@ def loop(
             max_batch_size=max_batch_size,
             cycle_log=None if cycle_log in (None, "-") else Path(cycle_log),
             ledger=ledger,
-            collector=_address(elsewhere.collector_host, elsewhere.collector_port),
-            optimizer=_address(elsewhere.inferno_host, elsewhere.inferno_port),
-            actuator=_address(elsewhere.actuator_host, elsewhere.actuator_port),
-            tuner=_address(elsewhere.tuner_host, elsewhere.tuner_port),
+            collector=address(elsewhere.collector_host, elsewhere.collector_port),
+            optimizer=address(elsewhere.inferno_host, elsewhere.inferno_port),
+            actuator=address(elsewhere.actuator_host, elsewhere.actuator_port),
+            tuner=address(elsewhere.tuner_host, elsewhere.tuner_port),
             external_scaler=keda.listen(),
             listen=asdict(listen),
         )
     )
 
 
-def _address(host: str, port: int) -> str | None:
+def address(host: str, port: int) -> str | None:
+    """Of a part elsewhere; None: there is none."""
     if not host:
         return None
     return host if "://" in host else f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

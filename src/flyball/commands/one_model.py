@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
 
 from flyball.commands.profiles_asked import bytes_of, engine_of, precision_of
 from flyball.spec.card import Card
-from flyball.spec.fleet import Fleet
 from flyball.spec.model import Model
 from flyball.spec.server import Load
 from flyball.spec.service_class import Metric
@@ -20,7 +19,7 @@ from flyball.wire import quantities
 from flyball.wire.errors import WireError
 
 if TYPE_CHECKING:
-    from flyball.calibrate.belief import Belief
+    from flyball.decide.one_model import Believed
 
 IN_TOKENS, OUT_TOKENS = "1000", "300"
 WINDOW = "5min"
@@ -69,18 +68,10 @@ class Wanted(msgspec.Struct, frozen=True):
         return [f"--{name}" for name, value in options.items() if value is not None]
 
 
-class Believed(NamedTuple):
-    """A fleet of one server on every unit that holds its model, and the beliefs its profiles come from."""
-
-    fleet: Fleet
-    beliefs: dict[str, Belief]
-    """By accelerator."""
-
-
 def believed(wanted: Wanted) -> Believed:
     """Make the fleet. WireError: something is not known, or cannot be read."""
-    from flyball.calibrate.hardware import ENGINE, fleet_of, units
-    from flyball.profiles.latency import entries
+    from flyball.calibrate.hardware import ENGINE
+    from flyball.decide.one_model import believed as of
     from flyball.profiles.library import cards, find_model, models
 
     own_cards, own_models = _added(wanted.add)
@@ -89,28 +80,28 @@ def believed(wanted: Wanted) -> Believed:
     load = _load(wanted)
     engine = ENGINE if wanted.engine is None else engine_of(wanted.engine)
     offered = _offered(wanted.cards, _priced(_over(cards(), own_cards), wanted.prices))
-    found = units(
-        model,
-        offered,
-        entries(),
-        engine=engine,
-        precision=precision,
-        in_tokens=load.in_tokens,
-        out_tokens=load.out_tokens,
-        confidence=_confidence(wanted.confidence),
-    )
-    if not found:
-        names = ", ".join(card.name for card in offered[:8])
-        problem = f"no unit of up to eight cards holds its weights and one request ({names})"
-        mend = "Allow larger cards with --cards, or smaller weights with --precision fp8"
-        raise WireError("--model", problem, value=model.name, mend=mend)
+    confidence = _confidence(wanted.confidence)
     targets = tuple(
         quantities.parse_target(text, metric, f"--{metric}")
         for metric, text in wanted.targets.items()
         if text is not None
     )
-    fleet = fleet_of(model, found, load, targets, _spare(wanted.spare))
-    return Believed(fleet, {unit.accelerator.name: unit.belief for unit in found})
+    found = of(
+        model,
+        offered,
+        load,
+        targets,
+        engine=engine,
+        precision=precision,
+        confidence=confidence,
+        spare=_spare(wanted.spare),
+    )
+    if found is None:
+        names = ", ".join(card.name for card in offered[:8])
+        problem = f"no unit of up to eight cards holds its weights and one request ({names})"
+        mend = "Allow larger cards with --cards, or smaller weights with --precision fp8"
+        raise WireError("--model", problem, value=model.name, mend=mend)
+    return found
 
 
 def _load(wanted: Wanted) -> Load:

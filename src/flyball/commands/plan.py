@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flyball.adapters.whole import write_whole
-from flyball.commands.one_model import Believed, Wanted, believed
+from flyball.commands.one_model import Wanted, believed
 from flyball.commands.output import STANDARD_OUTPUT, console_of, put, say, waiting
 from flyball.report.sentences import printable
 from flyball.spec.fleet import Fleet, SolverName, with_solver
@@ -23,6 +23,7 @@ from flyball.wire.errors import WireError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flyball.decide.one_model import Believed
     from flyball.solve.candidates import Candidates
 
 DONE, WRONG, PARTLY, UNWRITTEN = 0, 2, 3, 4
@@ -168,6 +169,8 @@ def _make(request: Request) -> Made:
 
 
 def _read(request: Request) -> Believed:
+    from flyball.decide.one_model import Believed
+
     if request.path is not None:
         return Believed(_from_files(request.path), {})
     if request.one.model is None:

@@ -73,6 +73,16 @@ class LoopListen(Listen):
 
 
 @dataclass(frozen=True)
+class OperatorListen(Listen):
+    """The same for the operator: probes, metrics and the page."""
+
+    host: str = "127.0.0.1"
+    """Address; 0.0.0.0 is every address of this machine."""
+    port: int = 8081
+    """0 takes a free one."""
+
+
+@dataclass(frozen=True)
 class CollectorListen(Listen):
     """The same for the collector."""
 
@@ -93,7 +103,7 @@ class ActuatorListen(Listen):
 
 
 LISTEN = Parameter(name="*", group="Service")
-HERE, TUNER_HERE, LOOP_HERE = Listen(), TunerListen(), LoopListen()
+HERE, TUNER_HERE, LOOP_HERE, OPERATOR_HERE = Listen(), TunerListen(), LoopListen(), OperatorListen()
 COLLECTOR_HERE, ACTUATOR_HERE = CollectorListen(), ActuatorListen()
 
 

@@ -34,7 +34,7 @@ def objects(*names: str) -> list[dict[str, Any]]:
 
 def all_files() -> list[str]:
     """The manifests of the loop, by their paths below deploy/; tests/install has those of the operator."""
-    found = (path.relative_to(DEPLOY) for path in DEPLOY.glob("*/*.yaml") if path.parent.name != "crds")
+    found = (path.relative_to(DEPLOY) for path in DEPLOY.glob("*/*.yaml") if "crds" not in path.parent.name)
     return sorted(str(path) for path in found)
 
 

@@ -32,7 +32,14 @@ class Recorded:
         self.asked: list[tuple[str, str, str, bool]] = []
 
     def items(
-        self, path: str, kind: type[Any], *, selector: str = "", fields: str = "", cached: bool = False
+        self,
+        path: str,
+        kind: type[Any],
+        *,
+        selector: str = "",
+        fields: str = "",
+        cached: bool = False,
+        until: float = 0.0,
     ) -> list[Any]:
         self.asked.append((path, selector, fields, cached))
         status = self.refused.get(path, 200 if path in self.objects else 404)

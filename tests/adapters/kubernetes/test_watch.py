@@ -263,7 +263,9 @@ def test_a_list_that_fails_is_asked_for_again(server: Server, running: Any) -> N
         eventually(lambda: made.watch.problem == "")
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b'{"type": "\xff"}\n', b'{"type": "ADDED", "object": 5}\n'])
+@pytest.mark.parametrize(
+    "line", [b"nonsense\n", b"{}\n", b'{"type": "\xff"}\n', b'{"type": "ADDED", "object": 5}\n']
+)
 def test_nonsense_among_the_events_is_got_over(server: Server, running: Any, line: bytes) -> None:
     server.lists = [listed(5, thing("a", 3)), listed(9, thing("a", 3), thing("b", 8))]
     server.streams = [[line], [event("ADDED", thing("b", 8)), server.silence]]

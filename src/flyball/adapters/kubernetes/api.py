@@ -6,6 +6,7 @@ and a server lacks is an error, and as most of what they decode is not wanted.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -21,6 +22,7 @@ from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
 
+from flyball.adapters.kubernetes.again import again
 from flyball.adapters.kubernetes.errors import ApiError, Conflict, Gone, NoCluster, NotFound, Unreachable
 from flyball.units import Seconds
 
@@ -101,15 +103,24 @@ class Api:
         return cast(T, self._decode(path, self._send("GET", path), kind))
 
     def items(
-        self, path: str, kind: type[T], *, selector: str = "", fields: str = "", cached: bool = False
+        self,
+        path: str,
+        kind: type[T],
+        *,
+        selector: str = "",
+        fields: str = "",
+        cached: bool = False,
+        until: Seconds = -math.inf,
     ) -> list[T]:
-        """All objects of a collection. `cached`: as the server's cache has them, which is cheaper."""
+        """All objects of a collection. `cached`: as the server's cache has them, which is cheaper; `until`:
+        as long, of the monotonic clock, it is asked again where the server is busy or away."""
         params: dict[str, str] = {"labelSelector": selector, "fieldSelector": fields}
         # The cache answers whole lists only.
         params |= {"resourceVersion": "0"} if cached else {"limit": str(PAGE)}
         found: list[T] = []
         while True:
-            page = self._decode(path, self._send("GET", path, params=params), kind, True)
+            answer = again(lambda: self._send("GET", path, params=params), until)
+            page = self._decode(path, answer, kind, True)
             found += page.items
             if not page.metadata.continues:
                 return found
@@ -191,10 +202,11 @@ class Api:
         content = msgspec.json.encode(body)
         return cast(T, self._decode(path, self._send("POST", path, content, params=params), kind))
 
-    def delete(self, path: str) -> None:
-        """Delete an object, or nothing where it is not there."""
+    def delete(self, path: str, uid: str = "") -> None:
+        """Delete an object, or nothing where it is not there. `uid`: only that one, else Conflict."""
+        body = msgspec.json.encode({"preconditions": {"uid": uid}}) if uid else None
         try:
-            self._send("DELETE", path)
+            self._send("DELETE", path, body)
         except NotFound:
             return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from flyball.adapters.kubernetes.errors import ApiError, NotFound
 from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Kind
 from flyball.adapters.kubernetes.labels import SELECTOR
 from flyball.adapters.kubernetes.objects import Metadata, Node, Pod, Quota, Read, Scaler, Workload
+from flyball.units import Seconds
 
 PODS = Kind("", "v1", "pods", "Pod")
 NODES = Kind("", "v1", "nodes", "Node")
@@ -21,6 +23,8 @@ AUTOSCALERS = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalP
 SCALED_OBJECTS = Kind("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
 ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 FORBIDDEN, UNREADABLE = 403, 200
+PATIENCE: Seconds = 3.0
+"""So long a list is asked for again: with the time for one request it is within the runner's 10 s."""
 
 T = TypeVar("T")
 
@@ -111,6 +115,7 @@ class _Lister:
     def __init__(self, api: Api, scope: Scope) -> None:
         self.api, self.scope = api, scope
         self.notes: list[str] = []
+        self.until = time.monotonic() + PATIENCE
 
     def run(self, at: float) -> Listing:
         nodes = self._optional(NODES, Node, "capacity is not known from the nodes", namespace="")
@@ -131,7 +136,7 @@ class _Lister:
         for selector in dict.fromkeys((self.scope.selector, self.scope.named or self.scope.selector)):
             for kind in (DEPLOYMENT, STATEFUL_SET):
                 path = kind.path(self.scope.namespace)
-                for one in self.api.items(path, Workload, selector=selector):
+                for one in self.api.items(path, Workload, selector=selector, until=self.until):
                     found.setdefault(one.metadata.uid or f"{path}/{one.metadata.name}", Listed(kind, one))
             for kind in self.scope.kinds:
                 for one in self._further(kind, selector):
@@ -154,7 +159,8 @@ class _Lister:
     def _further(self, kind: Kind, selector: str, namespace: str = "") -> list[Workload]:
         what = f"{kind.plural}.{kind.group}/{kind.version}"
         try:
-            return self.api.items(kind.path(namespace or self.scope.namespace), Workload, selector=selector)
+            path = kind.path(namespace or self.scope.namespace)
+            return self.api.items(path, Workload, selector=selector, until=self.until)
         except NotFound:
             self.notes.append(
                 f"{what}: the cluster has no such kind; `kubectl api-resources` lists what it has"
@@ -173,7 +179,7 @@ class _Lister:
             if everywhere is not None:
                 return everywhere
         path = PODS.path(self.scope.namespace)
-        return tuple(self.api.items(path, Pod, fields=ALIVE, cached=True))
+        return tuple(self.api.items(path, Pod, fields=ALIVE, cached=True, until=self.until))
 
     def _optional(
         self, kind: Kind, decoded: type[T], consequence: str, namespace: str | None = None, fields: str = ""
@@ -181,7 +187,8 @@ class _Lister:
         """All of a kind; none where the cluster does not have it, None with a note where it is forbidden."""
         where = self.scope.namespace if namespace is None else namespace
         try:
-            return tuple(self.api.items(kind.path(where), decoded, fields=fields, cached=True))
+            path = kind.path(where)
+            return tuple(self.api.items(path, decoded, fields=fields, cached=True, until=self.until))
         except NotFound:
             return ()
         except ApiError as error:

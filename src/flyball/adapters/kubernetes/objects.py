@@ -52,6 +52,7 @@ class Metadata(Read, frozen=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: list[Owner] = []
+    finalizers: list[str] = []
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
 

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from flyball.adapters.kubernetes.api import UNREADABLE, Api
-from flyball.adapters.kubernetes.errors import ClusterError, Gone
+from flyball.adapters.kubernetes.errors import ClusterError, Gone, NotFound
 from flyball.adapters.kubernetes.governed import Kind
 from flyball.adapters.kubernetes.objects import Metadata, Read
 from flyball.units import Seconds
@@ -61,6 +61,8 @@ class Watch(Generic[T]):
         """`changed`: called for each object that came, changed or went, by the thread that saw it; `pause`:
         before the first of several tries."""
         self.kind = kind
+        self.absent = False
+        """Whether the cluster does not have the kind."""
         self._trouble = "it was not listed yet"
         self._unreadable: dict[Key, str] = {}
         self._api, self._decoder, self._changed = api, msgspec.json.Decoder(decoded), changed
@@ -125,6 +127,7 @@ class Watch(Generic[T]):
                 self._version = ""
             except ClusterError as error:
                 self._trouble = str(error)
+                self.absent = isinstance(error, NotFound)
             except Exception as error:  # whatever it is: a thread that ends would see nothing more
                 self._trouble, self._version = f"{type(error).__name__}: {error}", ""
             if time.monotonic() - began > pause:
@@ -144,6 +147,7 @@ class Watch(Generic[T]):
                     now[key] = there
             self._objects = now
         self._version = version
+        self.absent = False
         self._synced.set()
         for key in sorted(before.keys() | now.keys()):
             if _version(before.get(key)) != _version(now.get(key)):

@@ -96,28 +96,38 @@ def trust(api: Api, kind: Kind, name: str, bundle: bytes) -> bool:
     return True
 
 
-def by_address(name: str, group: str, plurals: Sequence[str], url: str, bundle: bytes) -> dict[str, object]:
+class Checked(msgspec.Struct, frozen=True):
+    """Kinds of a group that a webhook is asked about, and at which path."""
+
+    group: str
+    plurals: tuple[str, ...]
+    path: str
+
+
+def by_address(name: str, checked: Sequence[Checked], url: str, bundle: bytes) -> dict[str, object]:
     """A validating configuration that asks at an address, and lets all pass where nobody answers."""
+    authority = base64.b64encode(bundle).decode()
     return {
         "apiVersion": f"{VALIDATING.group}/{VALIDATING.version}",
         "kind": VALIDATING.name,
         "metadata": {"name": name},
         "webhooks": [
             {
-                "name": f"validate.{group}",
+                "name": f"validate.{one.group}",
                 "admissionReviewVersions": ["v1"],
                 "sideEffects": "None",
                 "failurePolicy": "Ignore",
                 "timeoutSeconds": 3,
-                "clientConfig": {"url": url, "caBundle": base64.b64encode(bundle).decode()},
+                "clientConfig": {"url": url.rstrip("/") + one.path, "caBundle": authority},
                 "rules": [
                     {
-                        "apiGroups": [group],
+                        "apiGroups": [one.group],
                         "apiVersions": ["*"],
                         "operations": ["CREATE", "UPDATE"],
-                        "resources": list(plurals),
+                        "resources": list(one.plurals),
                     }
                 ],
             }
+            for one in checked
         ],
     }

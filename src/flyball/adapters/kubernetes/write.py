@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from flyball.adapters.kubernetes.again import again
 from flyball.adapters.kubernetes.api import Api
-from flyball.adapters.kubernetes.errors import ApiError, ClusterError, Conflict, NotFound, Unreachable
+from flyball.adapters.kubernetes.errors import ClusterError, Conflict, NotFound
 from flyball.adapters.kubernetes.governed import Settings
 from flyball.adapters.kubernetes.labels import ACCELERATOR, BATCH, MANAGED, OURS
 from flyball.adapters.kubernetes.lease import Lease
@@ -24,7 +25,6 @@ from flyball.units import Seconds
 MANAGER = "flyball"
 FOUND = f"{OURS}found"
 """The annotation with what was there before the first write."""
-FIRST_PAUSE: Seconds = 0.25
 TRIES = 3
 """At one write: a Deployment's controller answers our annotation with its status, which is a new version."""
 
@@ -79,20 +79,12 @@ class Writer:
 
     def send(self, call: Callable[[], T]) -> T:
         """A request, again where the API server is busy or away. Left, ClusterError."""
-        pause = FIRST_PAUSE
-        while True:
+
+        def checked() -> T:
             self._check()
-            try:
-                return call()
-            except (ApiError, Unreachable) as error:
-                if not error.passing:
-                    raise
-                if isinstance(error, ApiError):
-                    pause = error.retry_after or pause
-                if self._now() + pause >= self._until:
-                    raise
-            self._sleep(pause)
-            pause *= 2
+            return call()
+
+        return again(checked, self._until, self._now, self._sleep)
 
     def _check(self) -> None:
         if self._term is None or self._lease.term != self._term:

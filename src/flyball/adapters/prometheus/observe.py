@@ -202,7 +202,9 @@ class _View:
         if now is None or now < 0 or before is None:
             return None
         growth = now if pod.restarted else now - before
-        return (growth if pod.restarted is not None else max(growth, 0.0)) / self.window
+        # What one has at its first scrape came since it is ready, which may be longer ago.
+        span = max(self.window, pod.served or 0.0) if pod.fresh else self.window
+        return (growth if pod.restarted is not None else max(growth, 0.0)) / span
 
     def _hangs(self, pod: PodFigures) -> bool:
         busy = min(pod.running or 0.0, pod.running_before or 0.0) > 0
