@@ -11,7 +11,9 @@ python -m benchmarks profiles        latency profiles and priors on shapes and m
 python -m benchmarks services        /optimizeOne at one client, and at eight at the same time
 python -m benchmarks prometheus      a scrape of a fleet of 500 and 5,000 workloads: seconds and memory
 python -m benchmarks kubernetes      from lists of objects to a governed cluster: a first and a quiet cycle
+python -m benchmarks boosting        1,000 ModelBoosters rendered offline; choosing hardware for one
 python -m benchmarks cluster         the loop on a real control plane: quiet cycles, all change (--workloads)
+python -m benchmarks boosters        1,000 ModelBoosters at once on a real control plane (--boosters)
 python -m benchmarks operator        one of 2,000 Servers changed: until its status says so; a start
 """
 
@@ -31,6 +33,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from benchmarks import accuracy, kubernetes, profiles, simulate
+from benchmarks.boosters import bench_boosters
+from benchmarks.boosting import bench_boosting
 from benchmarks.cluster import bench_cluster
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
@@ -171,16 +175,20 @@ def main() -> int:
         "profiles": profiles.main,
         "prometheus": bench_prometheus,
         "kubernetes": kubernetes.main,
+        "boosting": bench_boosting,
         "cluster": lambda runs: bench_cluster(runs, arguments.workloads),
+        "boosters": lambda runs: bench_boosters(runs, arguments.boosters),
         "operator": lambda runs: bench_operator(),
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*every, []], help="which; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     parser.add_argument("--workloads", type=int, default=500, help="Deployments of `cluster`")
+    parser.add_argument("--boosters", type=int, default=1000, help="ModelBoosters of `boosters`")
     arguments = parser.parse_args()
     alone = {
         "accuracy",
+        "boosters",
         "cluster",
         "forecast",
         "kubernetes",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from flyball.commands.boost_options import boosting
 from flyball.commands.call_options import CALLED, call
 from flyball.commands.crds import DEFINED, crds
 from flyball.commands.emulate_options import EMULATED, LOAD_VARIABLES, emulate
@@ -109,6 +110,7 @@ app.command(freeze, help_epilogue=TOLD)
 app.command(unfreeze, help_epilogue=TOLD)
 app.command(backtest, help_epilogue=BACKTESTED)
 app.command(crds, help_epilogue=DEFINED)
+app.command(boosting)
 app.command(importing)
 
 

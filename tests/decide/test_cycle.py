@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -396,3 +397,22 @@ def test_to_zero_only_where_it_is_allowed() -> None:
         run = Run(world_of(fleet, lambda _, t: 20.0 if t < 600 else 0.0), Steering(scale_to_zero=allowed))
         run.until(4000.0)
         assert run.asked["s"][-1] == left
+
+
+@pytest.mark.parametrize("scarce", ["A", "B"])
+def test_a_move_that_begins_in_a_spike_grows_in_bounded_steps(scarce: str) -> None:
+    """Where it is there is no room for the load, elsewhere for all of it."""
+    other = "B" if scarce == "A" else "A"
+    fleet = fleet_of([replace(server_of("s"), accelerators=(scarce,))], {scarce: 2, other: 300})
+    world = world_of(fleet, lambda _, t: 1.0 if t < 600 else 300.0)
+    run = Run(world)
+    run.until(600.0)
+    assert run.asked["s"][-1] <= 2
+    world.configured = replace(
+        fleet, servers=tuple(replace(s, accelerators=(scarce, other)) for s in fleet.servers)
+    )
+    run.until(1500.0)
+    asked = run.asked["s"]
+    # As many new ones as may be asked for at once, beside those that they are to relieve.
+    assert all(after <= 2 * before + 4 for before, after in pairwise(asked)), asked
+    assert max(asked) > 20

@@ -111,6 +111,7 @@ class Server:
                 raise Conflict("POST", path, 409, "AlreadyExists", "")
             self._uids += 1
             made["metadata"] |= {"uid": f"uid-{self._uids}", "generation": 1}
+            made["metadata"].setdefault("finalizers", [])
             made.pop("status", None)
             return _decoded(self._keep("POST", path, key, "ADDED", made), kind)
 
@@ -123,8 +124,14 @@ class Server:
     def delete(self, path: str) -> None:
         self._begin("DELETE", path)
         at = _path(path)
+        key = (at.plural, at.namespace, at.name)
         with self._lock:
-            gone = self._objects.pop((at.plural, at.namespace, at.name), None)
+            there = self._objects.get(key)
+            if there is not None and there["metadata"].get("finalizers"):
+                about = there["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+                self._keep("DELETE", path, key, "MODIFIED", there | {"metadata": about})
+                return
+            gone = self._objects.pop(key, None)
             if gone is not None:
                 self._tell("DELETE", path, "DELETED", at.plural, copy.deepcopy(gone))
 
@@ -183,10 +190,15 @@ class Server:
                 made["spec"] = copy.deepcopy(wanted.get("spec"))
                 labels = wanted["metadata"].get("labels")
                 made["metadata"] |= {"labels": dict(labels)} if labels else {}
+                made["metadata"]["finalizers"] = wanted["metadata"].get("finalizers") or []
                 made["metadata"]["generation"] += made["spec"] != there.get("spec")
             if made == there:
                 return _decoded(there, kind)
             key = (at.plural, at.namespace, at.name)
+            if "deletionTimestamp" in made["metadata"] and not made["metadata"]["finalizers"]:
+                self._objects.pop(key)
+                self._tell(method, path, "DELETED", at.plural, made)
+                return _decoded(made, kind)
             return _decoded(self._keep(method, path, key, "MODIFIED", made), kind)
 
     def _keep(self, method: str, path: str, key: tuple[str, str, str], type: str, made: Document) -> Document:
@@ -203,7 +215,8 @@ class Server:
 
 
 def _path(text: str) -> Path:
-    parts = text.strip("/").split("/")[3:]  # apis, group, version
+    root, *parts = text.strip("/").split("/")
+    parts = parts[2:] if root == "apis" else parts[1:]  # group and version, or version
     namespace = ""
     if parts[0] == "namespaces":
         namespace, parts = parts[1], parts[2:]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flyball.adapters.kubernetes.errors import Unreachable
-from flyball.operator.kinds import Stored
+from flyball.operator.kinds import LEFT_BEHIND, Stored
 from flyball.operator.planning import Outcome, Unanswered, built_in
 from flyball.operator.reconciler import AGAIN, Held, replacing
+from flyball.operator.writes import NotLeading
 from flyball.spec.fleet import Fleet
 from flyball.wire.kinds.inferno_objects import Ref
 from tests.operator.world import SPACE, World
@@ -324,3 +325,29 @@ def test_a_replaced_part_has_no_fields_of_the_old_one(world: World) -> None:
     assert world.spec("Server")["desiredAlloc"] == new
     for odd in (None, [], "x"):
         assert replacing(odd, new) == new
+
+
+# ---- what the original has left ------------------------------------------------------------------
+
+
+def test_the_original_s_finalizer_is_taken_off_when_its_object_is_deleted_and_no_other_is(
+    world: World,
+) -> None:
+    world.samples()
+    for kind in KINDS:
+        world.edit(kind, lambda one: one["metadata"].update(finalizers=[LEFT_BEHIND]))
+    world.edit("Capacity", lambda one: one["metadata"]["finalizers"].append("example.com/other"))
+    asked(world)
+    for kind in KINDS:  # nobody wants them gone yet
+        assert world.server.document(world.path(kind))["metadata"]["finalizers"][0] == LEFT_BEHIND
+    world.lease.term = None
+    for kind in KINDS:
+        world.remove(kind)
+    world.watch()
+    with pytest.raises(NotLeading):
+        world.look()
+    world.lease.term = 1
+    world.settle()
+    assert world.server.document(world.path("Capacity"))["metadata"]["finalizers"] == ["example.com/other"]
+    assert [kind for kind in KINDS if world.kinds.all(kind)] == ["Capacity"]
+    assert world.further_writes() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Desk:
         done = subprocess.run(
             [*program("kubectl"), *words],
             cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+            env={**os.environ, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(self.folder / "cache")},
             input=stdin,
             capture_output=True,
             text=True,
@@ -51,6 +52,10 @@ class Desk:
         said = done.stdout + done.stderr
         assert bool(done.returncode) is fails, said
         return said
+
+    def forget(self) -> None:
+        """What kubectl remembers of the cluster's kinds."""
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
 
     def make(self, *words: str) -> str:
         """A target of the Makefile, in the environment that the tests run in."""

@@ -114,7 +114,7 @@ class Replica:
         self.log = desk.folder / f"replica-{name}.log"
         command = (
             *(sys.executable, "-c", CODE, "operator", *words, "--namespace", HOME),
-            *("--webhook-port", str(self.webhooks), "--port", str(self.port)),
+            *("--webhook-host", "0.0.0.0", "--webhook-port", str(self.webhooks), "--port", str(self.port)),
         )
         environment = {"KUBECONFIG": str(self.kubeconfig)}
         self.process = Process(name, command, self.log, environment, lambda: answers(self.port, "/readyz"))

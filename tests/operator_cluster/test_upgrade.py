@@ -36,7 +36,7 @@ def originals(desk: Desk) -> None:
 
 @pytest.fixture(scope="module")
 def left(desk: Desk, kinds: None) -> Iterator[str]:
-    """A namespace as the original has left it."""
+    """A namespace as the original has left it, and Flyball deployed where that was."""
     desk.make("uninstall")
     originals(desk)
     desk.kubectl("create", "namespace", "left")
@@ -45,9 +45,11 @@ def left(desk: Desk, kinds: None) -> Iterator[str]:
         word = "done" if one["kind"] == "Optimizer" else "active"
         words = ("patch", one["kind"], one["metadata"]["name"], "-n", "left", "--subresource", "status")
         desk.kubectl(*words, "--type", "merge", "-p", json.dumps({"status": {word: True}}))
-    yield "left"
-    desk.kubectl("delete", "namespace", "left")
+    with deployed(desk, "cluster"):
+        yield "left"
+        desk.kubectl("delete", "namespace", "left")
     desk.make("install")
+    desk.forget()
 
 
 def stored() -> list[Object]:
@@ -85,68 +87,65 @@ AGAIN = '[{"op": "replace", "path": "/spec/desiredAlloc/accelerator", "value": "
 
 
 def test_what_the_original_stored_is_planned_goes_back_and_can_be_deleted(desk: Desk, left: str) -> None:
-    with deployed(desk):
-        with desk.running("operator", "--namespace", HOME, "--no-loop", account=ACCOUNT) as operator:
-            for one in stored():
-                kind, name = one["kind"], one["metadata"]["name"]
-                there = eventually(
-                    lambda kind=kind, name=name: (  # type: ignore[misc]
-                        (found := desk.get(kind, name, left))["status"].get("observedGeneration") and found
-                    )
+    with desk.running("operator", "--namespace", HOME, "--no-loop", account=ACCOUNT) as operator:
+        for one in stored():
+            kind, name = one["kind"], one["metadata"]["name"]
+            there = eventually(
+                lambda kind=kind, name=name: (  # type: ignore[misc]
+                    (found := desk.get(kind, name, left))["status"].get("observedGeneration") and found
                 )
-                assert there["metadata"]["finalizers"] == one["metadata"]["finalizers"]
-                ready = "False Invalid" if name == "odd" else "True Accepted"
-                assert holds(there, "Ready") == ready, (kind, name)
-            desired = planned(desk, left)
-            # Back to the original: what it knows of is as it was, and decided.
-            originals(desk)
-            there = desk.get("server", NAME, left)
-            assert there["spec"]["desiredAlloc"] == desired
-            assert there["status"] == {"active": True}
-            assert desk.get("optimizer", "inferno", left)["status"] == {"done": True}
-            # And to us again, while the operator has run all the time.
-            desk.make("install")
-            desk.kubectl("wait", "--for=condition=Established", "crd", *NAMES)
-            assert planned(desk, left) == desired
+            )
+            assert there["metadata"]["finalizers"] == one["metadata"]["finalizers"]
+            ready = "False Invalid" if name == "odd" else "True Accepted"
+            assert holds(there, "Ready") == ready, (kind, name)
+        desired = planned(desk, left)
+        # Back to the original: what it knows of is as it was, and decided.
+        originals(desk)
+        there = desk.get("server", NAME, left)
+        assert there["spec"]["desiredAlloc"] == desired
+        assert there["status"] == {"active": True}
+        assert desk.get("optimizer", "inferno", left)["status"] == {"done": True}
+        # And to us again, while the operator has run all the time.
+        desk.make("install")
+        desk.forget()
+        desk.kubectl("wait", "--for=condition=Established", "crd", *NAMES)
+        assert planned(desk, left) == desired
 
-            # Nobody but us can take off what the original's controller has put on them.
-            desk.kubectl("delete", "server", "held", "-n", left, "--wait=false")
-            eventually(lambda: desk.get("server", "held", left)["metadata"]["finalizers"] == [ELSE])
-            for one in stored():
-                if one["metadata"]["name"] != "held":
-                    desk.kubectl("delete", one["kind"], one["metadata"]["name"], "-n", left, "--timeout=30s")
-            assert desk.get("server", "held", left)["metadata"]["finalizers"] == [ELSE]
-            free = '{"metadata": {"finalizers": null}}'
-            desk.kubectl("patch", "server", "held", "-n", left, "--type", "merge", "-p", free)
-            assert "Traceback" not in operator.words
-        assert "No resources found" in desk.kubectl("get", "inferno", "-n", left)
-    desk.make("install")
+        # Nobody but us can take off what the original's controller has put on them.
+        desk.kubectl("delete", "server", "held", "-n", left, "--wait=false")
+        eventually(lambda: desk.get("server", "held", left)["metadata"]["finalizers"] == [ELSE])
+        for one in stored():
+            if one["metadata"]["name"] != "held":
+                desk.kubectl("delete", one["kind"], one["metadata"]["name"], "-n", left, "--timeout=30s")
+        assert desk.get("server", "held", left)["metadata"]["finalizers"] == [ELSE]
+        free = '{"metadata": {"finalizers": null}}'
+        desk.kubectl("patch", "server", "held", "-n", left, "--type", "merge", "-p", free)
+        assert "Traceback" not in operator.words
+    assert "No resources found" in desk.kubectl("get", "inferno", "-n", left)
 
 
-def test_another_flyball_goes_on_where_the_last_one_ended(desk: Desk, kinds: None, tmp_path: Path) -> None:
+def test_another_flyball_goes_on_where_the_last_one_ended(desk: Desk, left: str, tmp_path: Path) -> None:
     desk.kubectl("create", "namespace", "moved")
     objects = sample()
     objects[3]["spec"] |= {"mode": "act", "maxNumReplicas": 9}
     words = ("operator", "--namespace", HOME, "--period", "2", "--ledger")
-    with deployed(desk, "cluster"):
-        with desk.running(*words, str(tmp_path / "first.sqlite"), account=ACCOUNT):
-            desk.apply(*objects, workload(240), namespace="moved")
-            eventually(lambda: replicas(desk, "moved") > 1)
-            wanted = desk.get("server", NAME, "moved")["spec"]["desiredAlloc"]["numReplicas"]
-            eventually(lambda: replicas(desk, "moved") == wanted)
-            eventually(lambda: remembers(tmp_path / "first.sqlite", last=True))
-        kept = desk.get("configmap", "flyball-memory", HOME)
-        before = desk.get("deployment", "granite", "moved")
-        with desk.running(*words, str(tmp_path / "second.sqlite"), account=ACCOUNT):
-            memory = eventually(lambda: remembers(tmp_path / "second.sqlite"))
-            assert any(LABEL in name for name in memory.servers)
-            eventually(lambda: cycles(tmp_path / "second.sqlite") > 3)
-        after = desk.get("deployment", "granite", "moved")
-        assert after["metadata"]["generation"] == before["metadata"]["generation"]
-        assert desk.get("server", NAME, "moved")["spec"]["desiredAlloc"]["numReplicas"] == wanted
-        assert desk.get("configmap", "flyball-memory", HOME)["metadata"]["uid"] == kept["metadata"]["uid"]
-        desk.kubectl("delete", "namespace", "moved")
-    desk.make("install")
+    with desk.running(*words, str(tmp_path / "first.sqlite"), account=ACCOUNT):
+        desk.apply(*objects, workload(240), namespace="moved")
+        eventually(lambda: replicas(desk, "moved") > 1)
+        wanted = desk.get("server", NAME, "moved")["spec"]["desiredAlloc"]["numReplicas"]
+        eventually(lambda: replicas(desk, "moved") == wanted)
+        eventually(lambda: remembers(tmp_path / "first.sqlite", last=True))
+    kept = desk.get("configmap", "flyball-memory", HOME)
+    before = desk.get("deployment", "granite", "moved")
+    with desk.running(*words, str(tmp_path / "second.sqlite"), account=ACCOUNT):
+        memory = eventually(lambda: remembers(tmp_path / "second.sqlite"))
+        assert any(LABEL in name for name in memory.servers)
+        eventually(lambda: cycles(tmp_path / "second.sqlite") > 3)
+    after = desk.get("deployment", "granite", "moved")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert desk.get("server", NAME, "moved")["spec"]["desiredAlloc"]["numReplicas"] == wanted
+    assert desk.get("configmap", "flyball-memory", HOME)["metadata"]["uid"] == kept["metadata"]["uid"]
+    desk.kubectl("delete", "namespace", "moved")
 
 
 def remembers(file: Path, last: bool = False) -> Memory | None:

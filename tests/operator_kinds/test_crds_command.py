@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flyball.commands.crds import definitions
+from flyball.wire.kinds import kthena
 from flyball.wire.kinds.kind import crd
 from flyball.wire.text import decode
 from tests.commands.terminal import flyball
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_all_are_printed_as_one_stream() -> None:
@@ -39,6 +43,16 @@ def test_files_are_written_and_checked(tmp_path: Path) -> None:
     assert "servers.yaml differs" in done.err
     assert f"flyball crds --output {folder}" in done.err
     assert flyball("crds", "--check", folder, "acc").code == 0
+
+
+def test_model_boosters_are_printed_only_where_they_are_named(tmp_path: Path) -> None:
+    (named,) = [d for d in kthena.DEFINITIONS]
+    assert named.kind not in flyball("crds").out
+    assert decode(flyball("crds", "modelboosters").out.encode(), "out") == crd(named)
+    committed = ROOT / "deploy" / "crds-booster"
+    assert flyball("crds", "--check", committed, "ModelBooster") == (0, "", "")
+    (listed,) = yaml.safe_load_all((committed / "kustomization.yaml").read_text())
+    assert listed["resources"] == [f"{named.group}_{named.plural}.yaml"]
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:

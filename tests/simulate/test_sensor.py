@@ -255,6 +255,10 @@ def test_metrics_page() -> None:
     assert found["vllm:inter_token_latency_seconds_sum"] == pytest.approx(counters.itl_sum)
     assert found['vllm:request_time_per_output_token_seconds_bucket{,le="+Inf"}'] == counters.tpot.sum() > 0
     assert found["vllm:request_time_per_output_token_seconds_sum"] == pytest.approx(counters.tpot_sum)
+    for name, tokens in (("prompt", counters.in_tokens), ("generation", counters.out_tokens)):
+        whole = f"vllm:request_{name}_tokens"
+        assert found[f"{whole}_sum"] == tokens > 0
+        assert found[f"{whole}_count"] == found[whole + '_bucket{,le="+Inf"}'] == counters.finished
     assert set(kinds.values()) == {"gauge", "counter", "histogram"}
     buckets = [v for k, v in found.items() if k.startswith("vllm:time_to_first_token_seconds_bucket")]
     assert buckets == sorted(buckets)

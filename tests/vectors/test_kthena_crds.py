@@ -14,6 +14,8 @@ import yaml
 
 from flyball.boosting.expand import expand
 from flyball.boosting.settings import Images, PolicyGeneration, Settings
+from flyball.wire.kinds.kind import crd
+from flyball.wire.kinds.kthena import MODEL_BOOSTER, BoosterStatus
 from flyball.wire.kinds.schema import structural
 from flyball.wire.kthena_booster import BoosterSpec, ModelBooster
 from tests.boosting.samples import NIXL, booster, disaggregated, worker
@@ -64,11 +66,15 @@ SAMPLES = {
 
 
 @functools.cache
-def schema_of(shared: Path, folder: str, kind: str) -> dict[str, Any]:
+def definition_of(shared: Path, folder: str, kind: str) -> dict[str, Any]:
     plural = re.sub("y$", "ie", kind.lower())
     (path,) = (shared / "vectors" / "kthena" / folder).glob(f"*_{plural}s.yaml")
-    document = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
-    return document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]  # type: ignore[no-any-return]
+    return yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)  # type: ignore[no-any-return]
+
+
+def schema_of(shared: Path, folder: str, kind: str, part: str = "spec") -> dict[str, Any]:
+    version = definition_of(shared, folder, kind)["spec"]["versions"][0]
+    return version["schema"]["openAPIV3Schema"]["properties"][part]  # type: ignore[no-any-return]
 
 
 def violations(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
@@ -129,6 +135,24 @@ def test_a_booster_may_say_what_it_may_there(folder: str, shared: Path) -> None:
     """Every field of the stock CRDs is in ours, of the same type and as wide; parts of pods are whole."""
     ours, theirs = structural(BoosterSpec), schema_of(shared, folder, "ModelBooster")
     assert [*narrower(ours, theirs)] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS.values())
+def test_our_definition_takes_the_place_of_the_stock_one(folder: str, shared: Path) -> None:
+    ours, theirs = crd(MODEL_BOOSTER)["spec"], definition_of(shared, folder, "ModelBooster")["spec"]
+    assert {name: ours[name] for name in ("group", "scope", "names")} == {
+        name: theirs[name] for name in ("group", "scope", "names")
+    }
+    (our,), (their,) = ours["versions"], theirs["versions"]
+    for name in ("name", "served", "storage", "subresources"):
+        assert our[name] == their[name]
+    columns = {one["name"]: one["jsonPath"].replace('"', "'") for one in our["additionalPrinterColumns"]}
+    stock = {one["name"]: one["jsonPath"] for one in their.get("additionalPrinterColumns", ())}
+    assert stock.items() <= columns.items()
+    root = our["schema"]["openAPIV3Schema"]
+    assert "required" not in root
+    status = schema_of(shared, folder, "ModelBooster", "status")
+    assert [*narrower(structural(BoosterStatus), status, "status")] == []
 
 
 def narrower(ours: dict[str, Any], theirs: dict[str, Any], path: str = "spec") -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flyball.boosting.asked import ASKED_BY, GOVERNING
 from flyball.wire.errors import WireError
 from flyball.wire.kthena import REVISION
 from flyball.wire.kthena_meta import Plain
@@ -67,6 +68,7 @@ def settled(existing: Plain, wanted: Plain) -> bool:
         same(existing, wanted)
         and labels.items() <= have.get("labels", {}).items()
         and want.get("annotations", {}).items() <= have.get("annotations", {}).items()
+        and (ASKED_BY not in have.get("annotations", {}) or _governing(have) == _governing(want))
         and all(owner in owners for owner in want.get("ownerReferences", []))
     )
 
@@ -111,6 +113,12 @@ def needs_replacing(existing: Plain, wanted: Plain) -> str:
                 wished = f"{replicas[name]} are wanted"
                 return f"minRoleReplicas of {name} cannot be changed from {count}, and {wished}"
     return ""
+
+
+def _governing(metadata: Plain) -> Plain:
+    """What tells the loop to govern it, and how."""
+    found = {**metadata.get("labels", {}), **metadata.get("annotations", {})}
+    return {name: found[name] for name in GOVERNING if name in found}
 
 
 def _kept_roles(have: Plain, want: Plain) -> set[str]:

@@ -22,8 +22,12 @@ RATE, IN, OUT, ACCELERATOR = OWN + "rate", OWN + "in", OWN + "out", OWN + "accel
 MODEL, MODE, MIN, MAX = OWN + "model", OWN + "mode", OWN + "min", OWN + "max"
 CHOICE = OWN + "choice"
 """On the ModelServing: what was chosen for it, so that it stays."""
+ASKED_BY = OWN + "asked-by"
+"""On the ModelServing: the booster by which it is governed; where it stands, the others are ours, too."""
 MANAGED, NAME, SERVER_CLASS = "inferno.server.managed", "inferno.server.name", "inferno.server.class"
 """Labels by which the loop finds what it governs."""
+GOVERNING = (ASKED_BY, CLASS, TTFT, ITL, MODEL, MIN, MAX, CHOICE, MANAGED, NAME, SERVER_CLASS)
+"""Without the mode, which `flyball release` sets."""
 
 NOMINAL_RATE: RequestsPerSecond = 1.0
 """Where no rate is said; the loop takes it from there by what it measures."""
@@ -153,7 +157,7 @@ def as_governed(serving: ModelServing, booster: ModelBooster) -> ModelServing:
     said, backend = booster.metadata.annotations or {}, booster.spec.backend
     annotations = {key: said[key] for key in (CLASS, TTFT, ITL, MODE, CHOICE) if key in said}
     # The engine is started with a directory, which says nothing of the model in it.
-    annotations[MODEL] = _model(booster, backend.workers[0])
+    annotations |= {ASKED_BY: booster.metadata.name, MODEL: _model(booster, backend.workers[0])}
     for key, bound in ((MIN, backend.min_replicas), (MAX, backend.max_replicas)):
         if bound is not None:
             annotations[key] = str(bound)

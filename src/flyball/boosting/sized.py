@@ -58,9 +58,10 @@ def chosen_before(annotations: Mapping[str, str], asked: Asked) -> Choice | None
 
 
 def sized(booster: ModelBooster, choice: Choice) -> ModelBooster:
-    """The booster with devices, nodes, replicas, flags and image; what it says itself stays. Or BoosterError.
+    """The booster with devices, nodes, replicas, flags and image as chosen. Or BoosterError.
 
-    The choice goes along as an annotation, which `expand` puts on the ModelServing.
+    Flags, affinity and image that it has stay. The choice goes along as an annotation, which `expand` puts on
+    the ModelServing.
     """
     if not lacks(booster):
         problem = "names devices, or no class and no target: there is nothing to choose"
@@ -82,10 +83,10 @@ def sized(booster: ModelBooster, choice: Choice) -> ModelBooster:
 
 
 def _within(backend: Backend, replicas: int) -> int:
-    """What the booster says itself, else what was chosen; within its bounds."""
-    asked = replicas if backend.replicas is None else backend.replicas
+    """What was chosen, within the bounds."""
+    # `replicas` itself says nothing: Kthena's definition asks for it, whether one has an opinion or not.
     low, high = backend.min_replicas or 0, backend.max_replicas
-    return max(low, asked if high is None else min(asked, high))
+    return max(low, replicas if high is None else min(replicas, high))
 
 
 def _filled(worker: Worker, engine: str, choice: Choice, name: str) -> Worker:

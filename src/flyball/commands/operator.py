@@ -152,7 +152,9 @@ class _Operator:
             from flyball.commands.operator_boosters import Boosting
 
             self.boosting = Boosting(asked, api, self.lease, namespace, self.events, stack)
-        self.figures = Figures(lambda: self.work.due, lambda: self.reconciler.writes, self.kinds)
+        self.figures = Figures(
+            lambda: self.work.due, lambda: self.reconciler.writes, self.kinds, self.lease.holds
+        )
         self._stop = threading.Event()
 
     # ---- parts -----------------------------------------------------------------------------------
@@ -223,7 +225,9 @@ class _Operator:
         if self._request.webhook_port is not None:
             from flyball.commands.operator_webhooks import start_webhooks
 
-            start_webhooks(self._request, self._api, self._namespace, self.kinds, self._stack)
+            start_webhooks(
+                self._request, self._api, self._namespace, self.kinds, self.figures.reviewed, self._stack
+            )
         self.kinds.start()
         self._stack.callback(self.kinds.stop)
         if self.variants is not None:
@@ -264,7 +268,7 @@ class _Operator:
     def _follow(self) -> None:
         """Look at everything when this process begins to lead, and now and then."""
         term: int | None = None
-        due, told = 0.0, ""
+        due, told, who = 0.0, "", ""
         taken: set[str] = set()
         while not self._stop.wait(LOOK):
             now = self.lease.term
@@ -277,6 +281,10 @@ class _Operator:
                 term = now
             elif now is None:
                 term = None
+            leader = "this process leads" if now is not None else f"{self.lease.holder or 'nobody yet'} leads"
+            if self.loop is None and leader != who:  # else the loop says it
+                say(f"flyball: {leader}")
+                who = leader
             problem = self.kinds.problem
             if problem != told and (problem or told):
                 say(f"flyball: {problem or 'the kinds are watched'}")

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from flyball.commands.loop_parts import ANSWER, Request
 from flyball.commands.output import say
+from flyball.units import Seconds
 
 if TYPE_CHECKING:
     from flyball.adapters.kubernetes.api import Api
     from flyball.adapters.kubernetes.lease import Lease
+    from flyball.operator.booster_around import Around
     from flyball.operator.booster_kinds import Key
     from flyball.wire.admission import Asked, Verdict
 
 THREADS = 8
 PATH = "/validate-booster"
+LOOK: Seconds = 1.0
+"""Between looks at what all ModelBoosters depend on."""
+AWAY: Seconds = 30.0
+"""That the API server does not answer is told so often, not once for each ModelBooster."""
 
 
 class Boosting:
@@ -25,14 +33,15 @@ class Boosting:
         self, request: Request, api: Api, lease: Lease, namespace: str, events: Any, stack: ExitStack
     ) -> None:
         from flyball.adapters.kubernetes.api import Api as Connection
-        from flyball.operator.booster import Boosters, Surroundings
+        from flyball.operator.booster import Boosters
+        from flyball.operator.booster_around import Surroundings
         from flyball.operator.booster_kinds import BoosterKinds
         from flyball.operator.work import Work
 
         watched = stack.enter_context(closing(Connection(request.kubeconfig, request.context, ANSWER)))
         self.kinds = BoosterKinds(watched, lambda key: self.work.add(key), request.watch)
-        around = Surroundings(api, self.kinds, namespace)
-        self.boosters = Boosters(api, lease, self.kinds, around.images, around.settings, told=_teller(events))
+        self._around = Surroundings(api, self.kinds, namespace)
+        self.boosters = Boosters(api, lease, self.kinds, self._around, told=_teller(events))
         self.work: Work[Key] = Work(
             "flyball-boost",
             self.boosters.look,
@@ -40,6 +49,8 @@ class Boosting:
             threads=THREADS,
             may=lambda: lease.holds() and self.kinds.synced,
         )
+        self._stop = threading.Event()
+        self._away: Seconds | None = None
 
     def start(self, stack: ExitStack) -> None:
         """Begin; all of it ends with the stack."""
@@ -47,17 +58,36 @@ class Boosting:
         stack.callback(self.kinds.stop)
         self.work.start()
         stack.callback(self.work.stop)
+        threading.Thread(target=self._follow, name="flyball-boost-around", daemon=True).start()
+        stack.callback(self._stop.set)
 
     def again(self) -> None:
         """Look at every ModelBooster."""
         for one in self.kinds.boosters.all():
             self.work.add((one.metadata.namespace, one.metadata.name))
 
-    def _failed(self, key: Key, error: Exception) -> None:
-        from flyball.adapters.kubernetes.errors import ClusterError, Conflict, NotFound
+    def _follow(self) -> None:
+        """Look at every ModelBooster when images or the kinds served change."""
+        known: Around | None = None
+        while not self._stop.wait(LOOK):
+            if not self.kinds.synced:
+                continue
+            now = self._around()
+            if known is not None and now != known:
+                self.again()
+            known = now
 
-        if isinstance(error, Conflict | NotFound):
-            return  # somebody wrote in between, or took it away: it is looked at again
+    def _failed(self, key: Key, error: Exception) -> None:
+        from flyball.adapters.kubernetes.errors import ClusterError, Conflict, NotFound, Unreachable
+        from flyball.operator.writes import NotLeading
+
+        if isinstance(error, Conflict | NotFound | NotLeading):
+            return  # somebody wrote in between, took it away, or leads: it is looked at again
+        if isinstance(error, Unreachable):
+            now = time.monotonic()
+            if self._away is not None and now - self._away < AWAY:
+                return
+            self._away = now
         kind = "" if isinstance(error, ClusterError) else f"{type(error).__name__}: "
         say(f"flyball: ModelBooster {'/'.join(key)}: {kind}{error}")
 
@@ -70,12 +100,18 @@ def rule(asked: Asked) -> Verdict:
     from flyball.wire.kthena_booster import read_booster
 
     new, old = asked.object, asked.old_object
-    if new is None or (old is not None and old.get("spec") == new.get("spec")):
+    if new is None or (old is not None and _says(old) == _says(new)):
         return Verdict()
     try:
         return judge(read_booster(new, f"ModelBooster {asked.namespace}/{asked.name}"))
     except WireError as error:
         return Verdict(str(error))
+
+
+def _says(booster: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What counts: the spec, and annotations that stand for fields of it or ask of Flyball."""
+    annotations = (booster.get("metadata") or {}).get("annotations") or {}
+    return booster.get("spec"), {k: v for k, v in annotations.items() if k.startswith("flyball.dev/")}
 
 
 def _teller(events: Any) -> Any:

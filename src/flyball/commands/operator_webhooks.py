@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.api import Api
     from flyball.commands.operator import OperatorRequest
     from flyball.operator.kinds import Kinds
+    from flyball.server.admission import Rule
+    from flyball.wire.admission import Asked, Verdict
+
+    Reviewed = Callable[[str, str], None]
 
 NAME = "flyball"
 """Of the webhooks' configuration."""
@@ -23,7 +28,7 @@ PATH = "/validate-inferno"
 
 
 def start_webhooks(
-    request: OperatorRequest, api: Api, namespace: str, kinds: Kinds, stack: ExitStack
+    request: OperatorRequest, api: Api, namespace: str, kinds: Kinds, reviewed: Reviewed, stack: ExitStack
 ) -> None:
     """Serve them until the stack ends. ClusterError, ValueError."""
     from flyball.adapters.kubernetes.webhook import VALIDATING
@@ -50,7 +55,10 @@ def start_webhooks(
         certificate=trust.certificate,
         key=trust.key,
     )
-    rules = {PATH: lambda asked: review(asked, kinds.objects), BOOSTERS: rule}
+    rules = {
+        PATH: _counted(PATH, lambda asked: review(asked, kinds.objects), reviewed),
+        BOOSTERS: _counted(BOOSTERS, rule, reviewed),
+    }
     service = admission(rules)
     serving = Serving(service, options)
     if outside:
@@ -62,6 +70,15 @@ def start_webhooks(
     stack.callback(thread.join, 5.0)
     stack.callback(serving.stop)
     print(f"Its webhooks are at {serving.url}", flush=True)
+
+
+def _counted(path: str, rule: Rule, reviewed: Reviewed) -> Rule:
+    def judged(asked: Asked) -> Verdict:
+        verdict = rule(asked)
+        reviewed(path, "refused" if verdict.refusal else "warned" if verdict.warnings else "admitted")
+        return verdict
+
+    return judged
 
 
 def _registered(api: Api, address: str, authorities: bytes, boost: bool, stack: ExitStack) -> None:

@@ -42,6 +42,8 @@ ALONE = "NVIDIA"
 SURE = 0.9
 """Of the tokens that are reckoned to fit: an engine does not start where its longest request would not."""
 CONTEXT_STEP = 256
+FAIR = 2.0
+"""Times the cost of the best option that one may have which is chosen for cards that are free now."""
 ON_THIS_CARD = ("exact", "version", "engine", "tp")
 """What a profile may rest on that was measured on the card itself."""
 _UNIT = re.compile(r"(.+?)x(\d)", re.IGNORECASE)
@@ -94,7 +96,7 @@ def choose(
 ) -> Choice:
     """On what a booster is to run that names targets and no devices. Or BoosterError, WireError.
 
-    `free`: cards that it could have, by type; None where that is not known.
+    `free`: cards that it could have, by each type that there is; None where that is not known.
     """
     if complaint := next(iter(ask_complaints(booster)), None):
         raise BoosterError(complaint)
@@ -136,10 +138,11 @@ def choice_of(looked: Looked, free: Mapping[str, int] | None = None) -> Choice:
         unit = units[option.accelerator]
         return free is not None and replicas * unit.multiplicity > free.get(unit.type, 0)
 
-    # Whole, else one replica at least, else what it will be as soon as there are cards.
+    # Whole, else one replica at least unless that is dear, else what is best as soon as there are cards.
+    fair = [one for one in options if one.value <= FAIR * options[0].value]
     best = next(
         (one for one in options if not missing(one, one.replicas)),
-        next((one for one in options if not missing(one, 1)), options[0]),
+        next((one for one in fair if not missing(one, 1)), options[0]),
     )
     unit = units[best.accelerator]
     card = looked.cards[unit.type]
@@ -214,11 +217,11 @@ def _offered(
             problem = f"no image is named, and the one to begin with is for cards of {vendor}"
         raise WireError(where, problem, value=", ".join(asked.cards), mend="Name an image for these cards")
     if free is not None:
-        there = [card for card in fitting if free.get(card.name, 0) > 0]
+        there = [card for card in fitting if card.name in free]
         if not there:
-            have = ", ".join(f"{n} {name}" for name, n in sorted(free.items()) if n) or "no cards"
+            have = ", ".join(sorted(free)) or "no cards"
             names = ", ".join(card.name for card in fitting[:8])
-            raise WireError(where, f"the cluster has {have} free, and asked for is one of {names}")
+            raise WireError(where, f"the cluster has {have}, and what can be used is {names}")
         fitting = there
     # What has no price would always be cheapest.
     return tuple([card for card in fitting if card.price > 0] or fitting), counts

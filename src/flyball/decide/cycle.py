@@ -35,7 +35,7 @@ from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.known import Known
 from flyball.spec.server import Server
-from flyball.spec.service_class import promise_of
+from flyball.spec.service_class import ModelTargets, ServiceClass, promise_of
 from flyball.spec.snapshot import Observation, Snapshot
 from flyball.spec.steering import Steering
 from flyball.units import Seconds, Tokens
@@ -74,6 +74,10 @@ class _Cycle:
         self.types = {a.name: (a.type, a.multiplicity) for a in self.fleet.accelerators}
         self.price = {a.name: a.cost for a in self.fleet.accelerators}
         self.units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in self.fleet.profiles}
+        self.classes: dict[str, list[ServiceClass]] = {}
+        """By name: of a large fleet each server may have its own."""
+        for one in self.fleet.service_classes:
+            self.classes.setdefault(one.name, []).append(one)
         self.seen = self._see()
         self.capacity, self.doubted = self._capacity()
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
@@ -182,14 +186,16 @@ class _Cycle:
         found: dict[str, Observation | None] = {}
         for one in self.scrape.servers:  # one that is seen twice is not known
             found[one.server] = None if one.server in found else one
-        classes = self.fleet.service_classes
         seen: dict[str, Seen] = {}
         for server in self.fleet.servers:
-            promise = promise_of(classes, server.service_class, server.model)
+            promise = self._promise(server)
             known = see(server, found.get(server.name), promise, self.steering)
             if known is not None:
                 seen[server.name] = known
         return seen
+
+    def _promise(self, server: Server) -> ModelTargets | None:
+        return promise_of(self.classes.get(server.service_class, ()), server.service_class, server.model)
 
     def _observed(self, seen: Seen) -> ServerMemory:
         """The server's memory with this cycle's readings."""
@@ -208,7 +214,7 @@ class _Cycle:
         windows: dict[str, tails.Window] = {}
         for name, shown in self.calibration.shown.items():
             seen = self.seen[name]
-            promise = promise_of(self.fleet.service_classes, seen.server.service_class, seen.server.model)
+            promise = self._promise(seen.server)
             profile = self.calibration.profile(key(seen.server.model, seen.main))
             if promise is not None and profile is not None:
                 windows[name] = tails.Window(self.remembered[name].tails, seen, shown, profile, promise)
@@ -231,7 +237,7 @@ class _Cycle:
         demand, lasting = load.to_provide(memory, seen, self.steering, self._lead(seen))
         in_tokens, out_tokens = load.request_tokens(memory.history, seen)
         blind = bool(seen.blind) and asked > 0
-        promise = promise_of(self.fleet.service_classes, server.service_class, server.model)
+        promise = self._promise(server)
         least = max(server.min_replicas, 0 if self.steering.scale_to_zero else 1)
         return Aim(
             demand=demand,

@@ -98,6 +98,8 @@ def corrected(
     correction = 1.0 + (memory.correction - 1.0) * math.exp(-steering.period / FORGET)
     if memory.corrected_on not in ("", seen.main):
         correction = 1.0
+    if seen.blind:  # that a queue is not known does not make it empty
+        return replace(memory, correction=correction)
     stuck = seen.saturated and not (seen.crowded and seen.waiting < memory.waiting)
     since = (now if memory.saturated_since is None else memory.saturated_since) if stuck else None
     memory = replace(memory, correction=correction, saturated_since=since, waiting=seen.waiting)
@@ -105,12 +107,14 @@ def corrected(
         return memory
     goal, ready = memory.goal, seen.ready.get(seen.main, 0)
     rate, offered = memory.rates.get(seen.main, 0.0), seen.offered or 0.0
-    if seen.blind or goal is None or rate <= 0 or offered <= 0 or not ready:
+    if goal is None or rate <= 0 or offered <= 0 or not ready:
         return memory
     if seen.pending or goal.accelerator != seen.main or goal.replicas > ready:
         return memory
     recent = (memory.corrected_at, memory.grew_at, memory.moved_at)
-    if any(at is not None and now - at < lead + WINDOW for at in recent):
+    # Where nothing queues any more, who is late may have come before what is there now was.
+    late = 0.0 if seen.crowded else seen.ttft or 0.0
+    if any(at is not None and now - at < lead + WINDOW + late for at in recent):
         return memory
     most = MOST_CROWDED if seen.crowded else MOST_SLOW
     wanted = min(rate * ready / offered * JUST_OVER, most)

@@ -100,7 +100,7 @@ def propose(
         here = _at(seen.main, made, aim, max_rate, room, spare)
         until = _patient_until(memory, steering, hold_hours)
         if here is None or urgent or now >= until:
-            return _begin_move(made, goal, now, "cheaper" if now >= until else "capacity")
+            return _begin_move(made, goal, now, "cheaper" if now >= until else "capacity", steering)
         made.holds.append(Hold("patience", goal.replicas, sum(was.values()), until))
         made.goal = goal = here
     others = {name: n for name, n in was.items() if name != goal.accelerator}
@@ -211,11 +211,15 @@ def _at(
     return Goal(accelerator, needed, 0, rate)
 
 
-def _begin_move(made: Proposal, goal: Goal, now: Seconds, cause: Cause) -> Proposal:
-    """New replicas beside the old ones."""
+def _begin_move(made: Proposal, goal: Goal, now: Seconds, cause: Cause, steering: Steering) -> Proposal:
+    """New replicas beside the old ones; not many more of them at once."""
     have = sum(made.was.values())
-    made.orders[goal.accelerator] = goal.replicas
-    made.holds.append(Hold("hand_over", goal.replicas, have + goal.replicas))
+    allowed = numbers.step(have, max(goal.replicas, have), steering.step_up, steering.step_down)
+    begun = min(goal.replicas, allowed)
+    made.orders[goal.accelerator] = begun
+    if begun < goal.replicas:
+        made.holds.append(Hold("step", goal.replicas, begun))
+    made.holds.append(Hold("hand_over", goal.replicas, have + begun))
     made.cause, made.risky = cause, cause == "cheaper"
     made.before, made.memory = (
         made.memory,

@@ -10,17 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from typing import NoReturn
 
 import msgspec
 
 from flyball.adapters.kubernetes.api import Api
-from flyball.adapters.kubernetes.errors import ApiError, ClusterError, NotFound
-from flyball.boosting.adopt import adopted, needs_replacing, settled
+from flyball.adapters.kubernetes.errors import ApiError, Conflict, NotFound
+from flyball.boosting.adopt import adopted, needs_replacing, same, settled
 from flyball.boosting.errors import BoosterError
 from flyball.boosting.expand import expand
-from flyball.boosting.settings import Images, Settings
+from flyball.boosting.sized import Choice
+from flyball.operator.booster_around import Around
 from flyball.operator.booster_kinds import (
     BOOSTER,
     CHILDREN,
@@ -30,9 +30,9 @@ from flyball.operator.booster_kinds import (
     Key,
     Place,
     StoredBooster,
-    failures,
 )
-from flyball.operator.conditions import Document, Holds, conditions, differs
+from flyball.operator.booster_status import CONTENDED, MANAGER, Found, contender, status_of
+from flyball.operator.conditions import Document
 from flyball.operator.reconciler import moment
 from flyball.operator.writes import Fence, Leads
 from flyball.units import Seconds
@@ -40,15 +40,14 @@ from flyball.wire.errors import WireError
 from flyball.wire.kthena import WORKLOAD_API
 from flyball.wire.kthena_booster import ModelBooster, read_booster
 
-MANAGER = "flyball-booster"
 REPLICAS = "flyball.dev/replicas"
 """Annotation of a ModelServing: what the ModelBooster asked for when it was last written."""
-UNSEEN: Seconds = 10.0
-"""So long a child that was just made is taken for there although its event has not come."""
-CONTENDED: Seconds = 120.0
-"""So long this one stands back after another controller wrote a status."""
-REFUSALS = frozenset({400, 403, 422})
+REFUSALS = frozenset({400, 403, 405, 413, 422})
 """Statuses of an API server to which asking again changes nothing."""
+LATER: Seconds = 120.0
+"""So long until what was refused is asked again all the same."""
+PATIENCE: Seconds = 5.0
+"""What fails for so long is told, although it may pass."""
 
 Told = Callable[[StoredBooster, str, str, bool], None]
 """Of a ModelBooster: reason, message, whether it is a warning."""
@@ -56,6 +55,27 @@ Told = Callable[[StoredBooster, str, str, bool], None]
 
 class Problem(Exception):
     """Why a ModelBooster has not all of its children; told in its status."""
+
+
+class Waits(Exception):
+    """For what a ModelBooster waits that comes by itself."""
+
+
+class Left(Exception):
+    """The ModelBooster has gone."""
+
+
+class Right(msgspec.Struct, frozen=True):
+    """What a look was based on; where that is the same, the children are as they should be."""
+
+    uid: str
+    generation: int
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    around: Around
+    children: dict[Place, tuple[str, str]]
+    """Their uids and versions."""
+    notes: tuple[str, ...]
 
 
 class Boosters:
@@ -66,175 +86,219 @@ class Boosters:
         api: Api,
         lease: Leads | None,
         kinds: BoosterKinds,
-        images: Callable[[], Images] = Images,
-        settings: Callable[[], Settings] = Settings,
+        around: Callable[[], Around],
         *,
         told: Told = lambda stored, reason, message, warning: None,
         wall: Callable[[], str] = moment,
         now: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        self._api, self._lease, self._kinds = api, lease, kinds
-        self._images, self._settings, self._told = images, settings, told
+        """`lease` None: nobody else writes."""
+        self._api, self._lease, self._kinds, self._around, self._told = api, lease, kinds, around, told
         self._wall, self._now = wall, now
+        # Two threads that meet a struct for the first time at once crash msgspec 0.22.
+        msgspec.json.Decoder(ModelBooster)
+        msgspec.json.Decoder(Choice)
         self._lock = threading.Lock()
-        self._made: dict[Place, tuple[Child, Seconds]] = {}
+        self._right: dict[Key, Right] = {}
+        self._failing: dict[Key, Seconds] = {}
         self.writes = 0
 
     def look(self, key: Key) -> Seconds | None:
         """Make one ModelBooster right; returns after how many seconds to look again. ClusterError."""
         stored = self._kinds.boosters.get(key)
         if stored is None or stored.metadata.deletion_timestamp is not None:
-            return None  # its children go with it: the garbage collector sees to that
-        if (other := self._contender(stored)) is not None:
+            self._right.pop(key, None)  # its children go with it: the garbage collector sees to that
+            self._failing.pop(key, None)
+            return None
+        if other := contender(stored, self._api.date or 0.0):
             self._told(stored, "Contended", f"{other} writes its status, too: this one stands back", True)
             return CONTENDED
         fence = Fence(self._lease)
         try:
-            notes = self._children(stored, fence)
-        except (WireError, BoosterError, Problem) as error:
-            self._status(stored, fence, str(error), ())
+            self._children(stored, fence)
+        except Left:
             return None
+        except Waits as why:
+            self._status(stored, fence, Found(waits=str(why)))
+        except (WireError, BoosterError, Problem) as error:
+            self._status(stored, fence, Found(problem=str(error)))
         except ApiError as error:
-            if error.status not in REFUSALS:
-                raise
-            self._status(stored, fence, str(error), ())
-            return CONTENDED
-        self._status(stored, fence, "", notes)
+            if error.status in REFUSALS:
+                self._status(stored, fence, Found(problem=str(error)))
+                return LATER
+            if not isinstance(error, Conflict | NotFound):
+                since = self._failing.setdefault(key, self._now())
+                if self._now() - since >= PATIENCE:
+                    self._status(stored, fence, Found(problem=str(error)))
+            raise
+        else:
+            self._status(stored, fence, Found(notes=self._right[key].notes))
+        self._failing.pop(key, None)
         return None
 
     # ---- children --------------------------------------------------------------------------------
 
-    def _children(self, stored: StoredBooster, fence: Fence) -> tuple[str, ...]:
-        """Have them as they should be; returns what is worth telling."""
-        if missing := self._kinds.missing:
-            raise Problem(f"the cluster does not serve {' and '.join(missing)}: install Kthena's definitions")
+    def _children(self, stored: StoredBooster, fence: Fence) -> None:
+        """Have them as they should be, and remember what that was based on."""
+        around, about = self._around(), stored.metadata
+        if around.missing:
+            raise Problem(
+                f"the cluster does not serve {' and '.join(around.missing)}: install Kthena's definitions"
+            )
+        if self._is_right(stored, around):
+            return
         booster = read_booster(document(stored), f"ModelBooster {'/'.join(_key(stored))}")
-        children = expand(booster, self._images(), self._settings())
-        wanted = children.documents()
+        children = expand(booster, around.images, around.settings)
         scaled = children.policy is not None
-        for one in wanted:
-            self._child(stored, booster, one, scaled, fence)
-        names = {(one["kind"], one["metadata"]["name"]) for one in wanted}
-        for kind, child in self._kinds.owned(stored.metadata.uid):
-            if (kind, child.metadata.name) not in names and child.metadata.deletion_timestamp is None:
+        found: dict[Place, tuple[str, str]] = {}
+        for one in children.documents():
+            place = (one["kind"], about.namespace, one["metadata"]["name"])
+            there = self._child(place, stored, booster, one, scaled, fence)
+            found[place] = there.metadata.uid, there.metadata.resource_version
+        for kind, child in self._kinds.owned(about.uid):
+            if (kind, about.namespace, child.metadata.name) not in found:
                 self._delete(kind, child, fence)
-        return children.notes
+        self._right[_key(stored)] = Right(
+            about.uid, about.generation, about.labels, about.annotations, around, found, children.notes
+        )
+
+    def _is_right(self, stored: StoredBooster, around: Around) -> bool:
+        about, right = stored.metadata, self._right.get(_key(stored))
+        if right is None or (right.uid, right.generation) != (about.uid, about.generation):
+            return False
+        if right.labels != about.labels or right.annotations != about.annotations or right.around != around:
+            return False
+        for place, version in right.children.items():
+            there = self._kinds.child(place)
+            if there is None or (there.metadata.uid, there.metadata.resource_version) != version:
+                return False
+        owned = self._kinds.owned(about.uid)
+        return all((kind, about.namespace, one.metadata.name) in right.children for kind, one in owned)
 
     def _child(
-        self, stored: StoredBooster, booster: ModelBooster, wanted: Document, scaled: bool, fence: Fence
-    ) -> None:
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
-        there = self._there(kind, stored.metadata.namespace, name)
+        self,
+        place: Place,
+        stored: StoredBooster,
+        booster: ModelBooster,
+        wanted: Document,
+        scaled: bool,
+        fence: Fence,
+    ) -> Child:
+        """Have one as it should be; returns it as it then is."""
+        kind, _, name = place
+        there = self._kinds.child(place)
         asked = str(wanted["spec"].get("replicas", "")) if kind == SERVING.name else ""
         if there is None:
-            self._apply(_noted(wanted, asked), stored, fence)
-            return
+            self._still_there(stored)
+            return self._create(_noted(wanted, asked), fence)
         if there.owner != stored.metadata.uid:
-            owner = f"ModelBooster {there.owner_name}" if there.owner else "somebody else"
-            raise Problem(
-                f"{kind} {name} is there and belongs to {owner}: it is left alone. Rename one of them"
-            )
+            self._foreign(place, there, stored)
         if there.metadata.deletion_timestamp is not None:
-            raise Problem(f"{kind} {name} is being deleted: it is made anew when it is gone")
+            raise Waits(f"{kind} {name} is being deleted: it is made anew when it is gone")
         existing = {"kind": kind, **there.document()}
         if reason := needs_replacing(existing, wanted):
             self._told(stored, "Replaced", f"{kind} {name} is made anew: {reason}", False)
             self._delete(kind, there, fence)
-            self._apply(_noted(wanted, asked), stored, fence)
-            return
+            raise Waits(f"{kind} {name} is made anew")
         # What the booster asks for counts when it asks for something new; else it is left to who scales.
         before = there.metadata.annotations.get(REPLICAS)
         keeps = bool(asked) and (scaled or before in (None, asked))
         fitted = adopted(existing, wanted, keep_replicas=keeps)
-        if not settled(existing, fitted) or (asked and before != asked):
-            self._apply(_noted(fitted, asked), stored, fence)
+        if settled(existing, fitted) and (not asked or before == asked):
+            return there
+        if same(existing, fitted):  # to the letter: a spec that only says the same restarts pods, too
+            fitted = {**fitted, "spec": existing["spec"]}
+        made = self._apply(_noted(fitted, asked), there, fence)
+        if same({"kind": kind, **made.document()}, fitted):
+            return made
+        # Fields that somebody else wrote, or that it was made with, outlive an apply without them.
+        return self._replace(made, fitted, fence)
 
-    def _there(self, kind: str, namespace: str, name: str) -> Child | None:
-        place = (kind, namespace, name)
-        seen = self._kinds.children[kind].get((namespace, name))
-        with self._lock:
-            made, at = self._made.get(place, (None, 0.0))
-            if made is None:
-                return seen
-            if (seen is not None and seen.metadata.uid == made.metadata.uid) or self._now() - at > UNSEEN:
-                del self._made[place]
-                return seen
-            return made if seen is None else seen
+    def _foreign(self, place: Place, there: Child, stored: StoredBooster) -> NoReturn:
+        """Why an object is left alone; when it changes or goes, the booster is looked at again."""
+        kind, _, name = place
+        self._kinds.tell(place, _key(stored))
+        if there.owner and there.owner_name == stored.metadata.name:
+            raise Waits(f"{kind} {name} is of the ModelBooster that was here before, and goes with it")
+        owner = f"ModelBooster {there.owner_name}" if there.owner else "somebody else"
+        raise Problem(f"{kind} {name} is there and belongs to {owner}: it is left alone. Rename one of them")
 
-    def _apply(self, wanted: Document, stored: StoredBooster, fence: Fence) -> None:
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
+    def _still_there(self, stored: StoredBooster) -> None:
+        """Left where a booster went whose children go: those must not be made again."""
+        if not stored.status.get("observedGeneration"):
+            return  # it is new
+        about = stored.metadata
+        try:
+            there = self._api.get(BOOSTER.path(about.namespace, about.name), StoredBooster).metadata
+        except NotFound:
+            raise Left from None
+        if there.uid != about.uid or there.deletion_timestamp is not None:
+            raise Left
+
+    def _create(self, wanted: Document, fence: Fence) -> Child:
+        """Conflict where it is there after all: an apply would take over what somebody else just made."""
         fence.check()
-        path = CHILDREN[kind].path(stored.metadata.namespace, name)
-        made = self._api.apply(path, wanted, Child, MANAGER)
-        self.writes += 1
-        with self._lock:
-            self._made[kind, stored.metadata.namespace, name] = made, self._now()
+        kind = wanted["kind"]
+        path = CHILDREN[kind].path(wanted["metadata"]["namespace"])
+        return self._wrote(kind, self._api.post(path, wanted, Child, fieldManager=MANAGER))
+
+    def _apply(self, wanted: Document, there: Child, fence: Fence) -> Child:
+        fence.check()
+        kind, about = wanted["kind"], wanted["metadata"]
+        # Only what was read: somebody may have scaled it since.
+        version = {"uid": there.metadata.uid, "resourceVersion": there.metadata.resource_version}
+        wanted = {**wanted, "metadata": {**about, **version}}
+        path = CHILDREN[kind].path(about["namespace"], about["name"])
+        return self._wrote(kind, self._api.apply(path, wanted, Child, MANAGER))
+
+    def _replace(self, there: Child, wanted: Document, fence: Fence) -> Child:
+        fence.check()
+        kind, about = wanted["kind"], there.metadata
+        path = CHILDREN[kind].path(about.namespace, about.name)
+        operations = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": about.resource_version},
+            {"op": "replace", "path": "/spec", "value": wanted["spec"]},
+        ]
+        return self._wrote(kind, self._api.edit(path, operations, Child, fieldManager=MANAGER))
+
+    def _wrote(self, kind: str, there: Child) -> Child:
+        self._kinds.wrote(kind, there)
+        self._count()
+        return there
 
     def _delete(self, kind: str, one: Child, fence: Fence) -> None:
         fence.check()
         about = one.metadata
         self._api.delete(CHILDREN[kind].path(about.namespace, about.name), uid=about.uid)
-        self.writes += 1
+        self._count()
+
+    def _count(self) -> None:
         with self._lock:
-            self._made.pop((kind, about.namespace, about.name), None)
+            self.writes += 1
 
     # ---- status ----------------------------------------------------------------------------------
 
-    def _status(self, stored: StoredBooster, fence: Fence, problem: str, notes: tuple[str, ...]) -> None:
-        before = stored.status
-        generation = stored.metadata.generation
-        had = {one["type"]: one["status"] for one in before.get("conditions") or []}
-        found = list(self._holds(stored, problem, notes, had))
-        made: Document = {"conditions": conditions(before.get("conditions"), found, generation, self._wall())}
-        done = not problem
-        made["observedGeneration"] = generation if done else before.get("observedGeneration", 0)
-        same = not differs(before.get("conditions"), made["conditions"])
-        if same and before.get("observedGeneration", 0) == made["observedGeneration"]:
-            return
-        for one in found:
-            was: Document = next((c for c in before.get("conditions") or [] if c["type"] == one.type), {})
-            if (was.get("status"), was.get("message")) == (one.word, one.message):
-                continue
-            if one.type == "Failed" and (one.status or was):
-                self._told(stored, one.reason, one.message, bool(one.status))
-            elif one.type == "Active" and one.status:
-                self._told(stored, one.reason, one.message, False)
-        self._write(stored, made, fence)
-
-    def _holds(
-        self, stored: StoredBooster, problem: str, notes: tuple[str, ...], had: dict[str, str]
-    ) -> list[Holds]:
-        """Initialized, Active and Failed as they are now."""
-        if problem:
-            return [
-                Holds("Active", False, "ModelProcessing", "ModelBooster not ready yet"),
-                Holds("Failed", True, "ModelAbnormal", problem),
+    def _status(self, stored: StoredBooster, fence: Fence, found: Found) -> None:
+        right = self._right.get(_key(stored))
+        if not found.problem and right is not None:
+            servings = [self._kinds.child(place) for place in right.children if place[0] == SERVING.name]
+            there = tuple(one for one in servings if one is not None)
+            broken = [
+                text
+                for one in there
+                for text in self._kinds.failures((one.metadata.namespace, one.metadata.name))
             ]
-        found = [Holds("Initialized", True, "ModelCreating", "ModelBooster initialized")]
-        broken: list[str] = []
-        available = True
-        for kind, one in self._kinds.owned(stored.metadata.uid):
-            if kind == SERVING.name:
-                available = available and _available(one)
-                broken += failures(self._kinds.pods_of((one.metadata.namespace, one.metadata.name)))
-        available = available and bool(self._servings(stored))
-        said = "ModelBooster is ready" if available else "ModelBooster not ready yet"
-        more = "; ".join((*broken[:3], *notes))
-        if more:
-            said += f": {more}"
-        reason = "ModelAvailable" if available else "ModelProcessing"
-        found.append(Holds("Active", available, reason, said))
-        fatal = [text for text in broken if "Unschedulable" not in text]
-        if fatal and not available:
-            found.append(Holds("Failed", True, "ModelAbnormal", "; ".join(fatal[:3])))
-        elif "Failed" in had:
-            found.append(Holds("Failed", False, "ModelRecovered", ""))
-        return found
+            found = msgspec.structs.replace(found, servings=there, broken=tuple(broken))
+        made = status_of(stored, found, self._wall())
+        if made is None:
+            return
+        status, new = made
+        if self._write(stored, status, fence):
+            for one in new:
+                self._told(stored, one.reason, one.message, one.type == "Failed" and bool(one.status))
 
-    def _servings(self, stored: StoredBooster) -> list[Child]:
-        return [one for kind, one in self._kinds.owned(stored.metadata.uid) if kind == SERVING.name]
-
-    def _write(self, stored: StoredBooster, status: Document, fence: Fence) -> None:
+    def _write(self, stored: StoredBooster, status: Document, fence: Fence) -> bool:
+        """Whether it was there still."""
         fence.check()
         about = stored.metadata
         body: dict[str, object] = {
@@ -252,20 +316,10 @@ class Boosters:
         try:
             there = self._api.put(path, body, StoredBooster, fieldManager=MANAGER)
         except NotFound:
-            return  # it went meanwhile
-        self.writes += 1
+            return False
+        self._count()
         self._kinds.boosters.seen(there)
-
-    def _contender(self, stored: StoredBooster) -> str | None:
-        """Who else wrote the status a short while ago; None: nobody did."""
-        wrote = [one for one in stored.metadata.managed_fields if one.subresource == "status"]
-        own = max((one.time for one in wrote if one.manager == MANAGER), default="")
-        others = [one for one in wrote if one.manager != MANAGER and one.time > own]
-        at = self._api.date or 0.0
-        for one in others:
-            if own and at - _seconds(one.time) < CONTENDED:
-                return one.manager
-        return None
+        return True
 
 
 def document(stored: StoredBooster) -> Document:
@@ -294,76 +348,5 @@ def _noted(wanted: Document, asked: str) -> Document:
     return {**wanted, "metadata": {**about, "annotations": {**about.get("annotations", {}), REPLICAS: asked}}}
 
 
-def _available(one: Child) -> bool:
-    found = one.status.get("conditions") or []
-    return any(c.get("type") == "Available" and c.get("status") == "True" for c in found)
-
-
 def _key(stored: StoredBooster) -> Key:
     return stored.metadata.namespace, stored.metadata.name
-
-
-def _seconds(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0
-
-
-class _Data(msgspec.Struct, frozen=True):
-    data: dict[str, str] = {}
-
-
-IMAGES = {
-    "model_serving_downloader_image": "downloader",
-    "model_serving_runtime_image": "runtime",
-}
-"""Keys of Kthena's ConfigMap, and what of `Images` they are."""
-CONFIG = "model-booster-controller-config"
-
-
-class Surroundings:
-    """What an expansion depends on beside the ModelBooster: images from a ConfigMap, and the kinds served.
-
-    Read at most once in `every` seconds; what cannot be read stays as it was.
-    """
-
-    def __init__(
-        self,
-        api: Api,
-        kinds: BoosterKinds,
-        namespace: str,
-        *,
-        every: Seconds = 60.0,
-        now: Callable[[], Seconds] = time.monotonic,
-    ) -> None:
-        self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG}"
-        self._api, self._kinds, self._every, self._now = api, kinds, every, now
-        self._read: Seconds | None = None
-        self._known = Images()
-        self._lock = threading.Lock()
-
-    def images(self) -> Images:
-        """As the ConfigMap says, else Kthena's own."""
-        with self._lock:
-            if self._read is None or self._now() - self._read >= self._every:
-                self._read = self._now()
-                self._known = self._fresh()
-            return self._known
-
-    def _fresh(self) -> Images:
-        try:
-            said: dict[str, Any] = self._api.get(self._path, _Data).data
-        except NotFound:
-            return Images()
-        except ClusterError:
-            return self._known
-        given = {field: said[key].strip() for key, field in IMAGES.items() if said.get(key, "").strip()}
-        return Images(**given)
-
-    def settings(self) -> Settings:
-        """Which kinds there are."""
-        if self._kinds.children["AutoscalingPolicy"].absent:
-            return Settings(None)
-        bound = not self._kinds.children["AutoscalingPolicyBinding"].absent
-        return Settings("v0.4" if bound else "v1")

@@ -155,7 +155,9 @@ class BoosterKinds:
                 if one is not None and one.owner:
                     self._owners[place] = uid, after = one.owner, one.owner_name
                     self._owned.setdefault(uid, set()).add(place)
-                concerned = self._awaited.pop(place, set()) | {(key[0], name) for name in (before, after) if name}
+                concerned = self._awaited.pop(place, set()) | {
+                    (key[0], name) for name in (before, after) if name
+                }
             for booster in concerned:
                 self._changed(booster)
 
@@ -170,24 +172,19 @@ class BoosterKinds:
 
     def _of_pod(self, key: Key) -> None:
         pod = self.pods.get(key)
-        name = pod.metadata.labels.get(SERVED_BY, "") if pod is not None else ""
         reason = failure(pod) if pod is not None else ""
+        serving = (key[0], pod.metadata.labels.get(SERVED_BY, "")) if pod is not None and reason else None
         with self._lock:
             before = self._serving_of.pop(key, None)
-            said = ""
-            if before is not None:
-                broken = self._broken[before]
-                said = broken.pop(key[1])
-                if not broken:
-                    del self._broken[before]
-            serving = (key[0], name)
-            if reason:
+            said = self._broken[before].pop(key[1]) if before is not None else ""
+            if before is not None and not self._broken[before]:
+                del self._broken[before]
+            if serving is not None:
                 self._serving_of[key] = serving
                 self._broken.setdefault(serving, {})[key[1]] = reason
-            concerned = {one for one in (before, serving) if one} if reason != said or before != serving else set()
-            if not reason and before is None:
-                concerned = set()
-        for place in concerned:
+        if (before, said) == (serving, reason):
+            return
+        for place in {one for one in (before, serving) if one is not None}:
             one = self.children[SERVING.name].get(place)
             if one is not None and one.owner_name:
                 self._changed((key[0], one.owner_name))

@@ -18,8 +18,14 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 class Figures(Collector):
     """Registered with the metrics of the service."""
 
-    def __init__(self, waiting: Callable[[], int], writes: Callable[[], int], kinds: Kinds) -> None:
-        self._waiting, self._writes, self._kinds = waiting, writes, kinds
+    def __init__(
+        self,
+        waiting: Callable[[], int],
+        writes: Callable[[], int],
+        kinds: Kinds,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._waiting, self._writes, self._kinds, self._leads = waiting, writes, kinds, leads
         self._own = CollectorRegistry()
         self._seconds = Histogram(
             "flyball_reconcile_seconds",
@@ -30,6 +36,17 @@ class Figures(Collector):
         self._failures = Counter(
             "flyball_reconcile_failures", "Looks that failed, and are done again.", registry=self._own
         )
+
+        self._reviews = Counter(
+            "flyball_webhook_reviews",
+            "Objects that webhooks were asked about.",
+            ["path", "verdict"],
+            registry=self._own,
+        )
+
+    def reviewed(self, path: str, verdict: str) -> None:
+        """Count one object that was admitted, admitted with a warning, or refused."""
+        self._reviews.labels(path, verdict).inc()
 
     def looked(self, seconds: Seconds) -> None:
         """Count one look."""
@@ -44,6 +61,9 @@ class Figures(Collector):
         yield from self._own.collect()
         yield GaugeMetricFamily(
             "flyball_reconcile_waiting", "Namespaces that are to be looked at.", value=self._waiting()
+        )
+        yield GaugeMetricFamily(
+            "flyball_leading", "1 where this process decides and writes.", value=float(self._leads())
         )
         yield CounterMetricFamily(
             "flyball_object_writes", "Writes of objects of our kinds.", value=self._writes()

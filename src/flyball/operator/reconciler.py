@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from flyball.adapters.kubernetes.api import Api
-from flyball.adapters.kubernetes.errors import Conflict, NotFound
+from flyball.adapters.kubernetes.errors import ApiError, Conflict, NotFound
 from flyball.operator import statuses
 from flyball.operator.conditions import turned
 from flyball.operator.kinds import LEFT_BEHIND, Kinds, Stored, objects_of, ref_of
@@ -96,7 +96,7 @@ class Reconciler:
             for kind in ("Optimizer", "Server", *OTHERS)
             for stored in self._kinds.all(kind, namespace)
         }
-        self._release(there, writes)
+        refused = self._release(there, writes)
         held = self._held()
         objects = with_held(objects_of(there), held)
         read = read_namespace(objects)
@@ -119,17 +119,30 @@ class Reconciler:
         for ref, outcome, why_not in ran:  # last: a request is done when all that it led to is written
             self._optimizer(ref, there[ref], read, outcome, why_not, writes)
         self._ran |= at
+        if refused is not None:
+            raise refused
         return min(again, default=None)
 
-    def _release(self, there: dict[Ref, Stored], writes: Writes) -> None:
-        """Let go what waits for the original's controller; `there` is without it then."""
+    def _release(self, there: dict[Ref, Stored], writes: Writes) -> ApiError | None:
+        """Let go what waits for the original's controller; `there` is without it then.
+
+        Returns why that was refused, which is to hold up nothing else.
+        """
+        refused: ApiError | None = None
         for ref, stored in list(there.items()):
             about = stored.metadata
-            if about.deletion_timestamp is not None and LEFT_BEHIND in about.finalizers:
-                with suppress(NotFound):
-                    there[ref] = writes.release(ref.kind, stored, LEFT_BEHIND)
+            if about.deletion_timestamp is None or LEFT_BEHIND not in about.finalizers:
+                continue
+            try:
+                there[ref] = writes.release(ref.kind, stored, LEFT_BEHIND)
+            except NotFound:
+                del there[ref]
+            except ApiError as error:
+                refused = error
+            else:
                 if about.finalizers == [LEFT_BEHIND]:
                     del there[ref]
+        return refused
 
     # ---- optimizers ------------------------------------------------------------------------------
 

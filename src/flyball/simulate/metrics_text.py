@@ -60,6 +60,17 @@ def page(model: str, gauges: Gauges, c: Counters) -> str:
         c.tpot_sum,
         histogram.TOKEN_BOUNDS,
     )
+    # Of all sizes together: how they spread is not counted, their mean is exact.
+    for name, about, total in (
+        ("request_prompt_tokens", "Prompt tokens of a finished request.", c.in_tokens),
+        ("request_generation_tokens", "Tokens given to a finished request.", c.out_tokens),
+    ):
+        lines += [f"# HELP vllm:{name} {about}", f"# TYPE vllm:{name} histogram"]
+        lines.append(f'vllm:{name}_bucket{{{labels},le="+Inf"}} {c.finished}')
+        lines += [
+            f"vllm:{name}_sum{{{labels}}} {float(total)!r}",
+            f"vllm:{name}_count{{{labels}}} {c.finished}",
+        ]
     return "\n".join(lines) + "\n"
 
 

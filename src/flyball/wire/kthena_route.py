@@ -16,8 +16,11 @@ class TextMatch(Part, frozen=True):
     """A text that is equal, begins with, or matches."""
 
     exact: str | None = None
+    """The whole text."""
     prefix: str | None = None
+    """How it begins."""
     regex: str | None = None
+    """A regular expression."""
 
 
 class BodyMatch(Part, frozen=True):
@@ -28,8 +31,10 @@ class ModelMatch(Part, frozen=True):
     """Which requests a rule is for; all of its parts must hold."""
 
     headers: dict[str, TextMatch] | None = None
+    """By name; all must fit."""
     uri: TextMatch | None = None
     body: BodyMatch | None = None
+    """What the request itself says."""
 
 
 Weight = Annotated[int, Meta(description="Share of the requests, relative to the others.", ge=0, le=100)]
@@ -39,7 +44,9 @@ class Target(Part, frozen=True):
     """A ModelServer and its share; without a name, in a ModelBooster, that booster's own."""
 
     model_server_name: str | None = None
+    """Absent: that of the booster."""
     external_model_provider_name: str | None = None
+    """One outside the cluster, in its place."""
     weight: Weight | None = None
 
 
@@ -47,7 +54,9 @@ class Rule(Part, frozen=True):
     """Which requests go to which targets."""
 
     target_models: Annotated[list[Target], Meta(min_length=1, max_length=MOST)]
+    """Among which requests are divided, by weight."""
     name: str | None = None
+    """For people only."""
     model_match: ModelMatch | None = None
 
 
@@ -59,12 +68,14 @@ class GlobalLimit(Part, frozen=True):
     """One limit for all routers, counted in a Redis."""
 
     redis: Redis
+    """Where it is counted."""
 
 
 class RateLimit(Part, frozen=True):
     """Tokens that a route takes per unit of time; each router counts its own unless `global` is given."""
 
     unit: Literal["second", "minute", "hour", "day", "month"] = field(default="second")
+    """Of time."""
     input_tokens_per_unit: Annotated[int, Meta(ge=1, description="Tokens of prompts.")] | None = None
     output_tokens_per_unit: Annotated[int, Meta(ge=1, description="Tokens of answers.")] | None = None
     everywhere: GlobalLimit | None = field(default=None, name="global")

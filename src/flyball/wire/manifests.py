@@ -1,7 +1,7 @@
 """Objects of Kubernetes in files: documents one after the other, lists taken apart; and written as YAML.
 
 The writer is for plain documents and many of them: a fifth of the time of the library's, and scripts stay
-legible. Source: YAML 1.2.2, sections 7.3.1 (double-quoted), 8.1.2 (literal).
+legible. Source: YAML 1.2.2, sections 7.3 (quoted), 8.1.2 (literal).
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _NEXT = re.compile(rb"^---(?:[ \t].*)?$", re.MULTILINE)
 _COMMENT = re.compile(rb"^[ \t]*#.*$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9_./@-]*(?::[A-Za-z0-9_./@-]+)*")
 """Text that every reader of YAML takes for text without quotes, but for these."""
-_WORDS = frozenset("true false yes no on off null y n".split())
-_LITERAL = re.compile(r"[!-~](?:[ -~]*[!-~])?(?:\n+(?:[ -~]*[!-~])?)*\n?")
-_BREAKS = {ord(letter): f"\\u{ord(letter):04x}" for letter in "\x7f\x85\u2028\u2029\ufeff"}
+_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
+_LITERAL = re.compile(r"[!-~](?:[ -~]*[!-~])?(?:\n(?:[ -~]*[!-~])?)*")
+_ONE_LINE = re.compile(r"[ -~]*")
+_ESCAPED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF)}
+"""Beyond what JSON escapes: what YAML takes for the end of a line, or not at all."""
 
 
 def objects_in(where: str, data: bytes) -> Iterator[tuple[str, Document]]:
@@ -98,4 +100,6 @@ def _text(value: str, indent: str | None) -> str:
             f"\n{indent}{line}" if line else "\n" for line in value.removesuffix("\n").split("\n")
         )
         return f"{'|' if value.endswith(chr(10)) else '|-'}{block}"
-    return msgspec.json.encode(value).decode().translate(_BREAKS)
+    if _ONE_LINE.fullmatch(value):
+        return f"""'{value.replace("'", "''")}'"""
+    return msgspec.json.encode(value).decode().translate(_ESCAPED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -99,9 +98,8 @@ class Server:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flyball.adapters.kubernetes.again.FIRST_PAUSE", 1e-3)
-    yield
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -148,9 +148,7 @@ def test_new_and_restarted_pods_count_from_nothing() -> None:
 
 
 @pytest.mark.parametrize(("served", "span"), [(None, WINDOW), (20.0, WINDOW), (90.0, 90.0)])
-def test_what_a_pod_has_at_its_first_scrape_came_since_it_is_ready(
-    served: float | None, span: float
-) -> None:
+def test_what_a_pod_has_at_its_first_scrape_came_since_it_is_ready(served: float | None, span: float) -> None:
     new = pod(fresh=True, running_before=0.0, waiting=8.0, finished=1.0, served=served)
     assert rate(see(new)) == pytest.approx(1.0 + 12.0 / span)
     assert rate(see(replace(new, fresh=False, running_before=4.0))) == pytest.approx(1.0 + 8.0 / WINDOW)

@@ -71,10 +71,10 @@ def test_the_same_is_seen(tmp_path: Path, rate: float, replicas: int) -> None:
         assert near(mine.running, theirs.running, 0.0)
         assert near(mine.waiting, theirs.waiting, 0.0)
         assert near(mine.kv_usage, theirs.kv_usage, 1e-6)
-        # A few requests that arrived between two looks more or less; of tokens, those of requests under way.
+        # A few requests that arrived between two looks more or less.
         assert near(mine.arrival_rate, theirs.arrival_rate, 0.02, 3.0 / WINDOW)
-        assert near(mine.in_tokens, theirs.in_tokens, 0.02)
-        assert near(mine.out_tokens, theirs.out_tokens, 0.02)
+        assert near(mine.in_tokens, theirs.in_tokens, 0.01)
+        assert near(mine.out_tokens, theirs.out_tokens, 0.01)
         assert near(mine.cached_share, theirs.cached_share, 0.02, 1e-9)
         for metric in ("ttft", "itl"):
             readings = getattr(theirs, metric)

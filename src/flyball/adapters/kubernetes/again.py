@@ -20,7 +20,7 @@ def again(
     now: Callable[[], Seconds] = time.monotonic,
     sleep: Callable[[Seconds], None] = time.sleep,
 ) -> T:
-    """What a call gives; none is begun after `until`. Pauses double, or are as the server asks. ClusterError."""
+    """What a call gives; none is begun again after `until`. Pauses double, or are as the server asks."""
     pause = FIRST_PAUSE
     while True:
         try:

@@ -16,7 +16,7 @@ from flyball.adapters.kubernetes.objects import Metadata, Read
 from flyball.units import Seconds
 
 FIRST_PAUSE: Seconds = 0.5
-LONGEST_PAUSE: Seconds = 15.0
+LONGEST_PAUSE: Seconds = 5.0
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -38,6 +38,10 @@ class _Any(Read, frozen=True):
     """An object of which only the metadata is read."""
 
     metadata: Metadata = Metadata()
+
+
+_ABOUT = msgspec.json.Decoder(_Any)
+"""Made here: two threads that meet a struct for the first time at once crash msgspec 0.22."""
 
 
 class Watch(Generic[T]):
@@ -160,7 +164,7 @@ class Watch(Generic[T]):
         for event in events:
             if self._stop.is_set():
                 return
-            about = msgspec.json.decode(event.object, type=_Any)
+            about = _ABOUT.decode(event.object)
             one = None if event.type == "BOOKMARK" else self._read(event.object)
             if event.type == "DELETED":
                 self._unreadable.pop(_key(about), None)
@@ -178,7 +182,7 @@ class Watch(Generic[T]):
         try:
             one = self._decoder.decode(data)
         except UNREADABLE as error:
-            key = _key(msgspec.json.decode(data, type=_Any))
+            key = _key(_ABOUT.decode(data))
             self._unreadable[key] = f"{self.kind.name} {'/'.join(filter(None, key))}: {error}"
             return None
         self._unreadable.pop(_key(one), None)

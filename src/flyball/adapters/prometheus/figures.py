@@ -36,8 +36,6 @@ class PodFigures(msgspec.Struct, frozen=True, gc=False):
     """Of its newest sample; None: it is gone, and only what it did in the window is known."""
     fresh: bool = False
     """Nothing was known of it a window ago: it is new."""
-    served: Seconds | None = None
-    """Of one that is new, since it is ready; None: within the window, as far as is known."""
     restarted: bool | None = False
     """Its counters began anew in the window; None: that could not be read."""
     running: float | None = None
@@ -57,6 +55,8 @@ class PodFigures(msgspec.Struct, frozen=True, gc=False):
     gap_total: float | None = None
     in_tokens: Histogram | None = None
     out_tokens: Histogram | None = None
+    served: Seconds | None = None
+    """Of one that is new, since it is ready; None: within the window, as far as is known."""
 
     @property
     def key(self) -> PodKey:

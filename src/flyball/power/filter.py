@@ -1,0 +1,126 @@
+"""The safety filter: whatever an algorithm asks for, what comes out of here keeps these promises.
+
+* A server has never fewer replicas than its least, and never more than its user allows.
+* What is protected keeps what it has.
+* It moves by one step at most, unless a bound or an emergency asks for more.
+* While growth is frozen nobody gets more than it has (but its least).
+* Each room holds, or all that may go from it in this step has gone; then `short` says what is missing.
+* Nobody sheds while the less important in the same room are above their floors, also where these have gone
+  their step: there is time for that until it is an emergency.
+
+Who sheds: growth is not given first, then the least important priority, within a priority in proportion. The
+order does not depend on the budget, so of one room a lower budget never leaves more watts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from flyball.power.view import FIT, Room, ServerView, View
+from flyball.units import Watts
+
+
+class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a server may move at once."""
+
+    share: float = 0.25
+    least: int = 1
+
+    def of(self, replicas: int) -> int:
+        """Replicas at most."""
+        return max(self.least, math.ceil(self.share * replicas - 1e-9))
+
+
+class Filtered(msgspec.Struct, frozen=True):
+    """Replicas by server, and what they draw."""
+
+    replicas: dict[str, int]
+    watts: dict[str, Watts]
+    """By room, by the model."""
+    short: dict[str, Watts] = {}
+    """Rooms that do not hold yet, and by how much."""
+    notes: tuple[str, ...] = ()
+    """What was asked for and is not given, and why."""
+
+
+def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) -> Filtered:  # noqa: B008
+    """What is given of what is asked for; a server that nothing is asked for gets what it wants.
+
+    `asked` may be anything that an algorithm returned: numbers that are none count as nothing asked.
+    """
+    notes: list[str] = []
+    rooms = {room.name: room for room in view.rooms}
+    bounds = {s.name: _bounds(s, steps, rooms) for s in view.servers}
+    given: dict[str, int] = {}
+    for server in view.servers:
+        low, high = bounds[server.name]
+        wish = _number(server, asked, notes)
+        given[server.name] = min(max(wish, low), high)
+    strangers = sorted(set(map(str, asked)) - set(given))
+    if strangers:
+        notes.append(f"there is no server {strangers[0]}: what was asked for it is passed over")
+    drawn = view.drawn(given)
+    growth = {s.name: max(s.replicas, bounds[s.name][0]) for s in view.servers}
+    _take(view, {r.name: min(r.grow, r.watts) for r in view.rooms}, growth, given, drawn)
+    lows = {name: low for name, (low, _) in bounds.items()}
+    _take(view, {r.name: r.watts for r in view.rooms}, lows, given, drawn, in_turn=True)
+    drawn = view.drawn(given)
+    short = {r.name: drawn[r.name] - r.watts for r in view.rooms if drawn[r.name] > r.watts + FIT}
+    return Filtered(given, drawn, short, tuple(notes))
+
+
+def _bounds(server: ServerView, steps: Steps, rooms: Mapping[str, Room]) -> tuple[int, int]:
+    """What it may have after this step."""
+    mine = [rooms[name] for name, share in server.places.items() if share > 0 and name in rooms]
+    have, step = server.replicas, steps.of(server.replicas)
+    low = server.floor if any(r.at_once for r in mine) else max(server.floor, have - step)
+    high = have if any(r.frozen for r in mine) else have + step
+    low, high = min(low, server.most), min(high, server.most)
+    return low, max(low, high)
+
+
+def _number(server: ServerView, asked: Mapping[str, object], notes: list[str]) -> int:
+    value = asked.get(server.name)
+    if value is None:
+        return server.ceiling
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        notes.append(f"{server.name}: {str(value)[:40]!r} is no number of replicas: passed over")
+        return server.ceiling
+    return int(min(max(value, 0), 1_000_000))
+
+
+def _take(
+    view: View,
+    limit: Mapping[str, Watts],
+    lows: Mapping[str, int],
+    given: dict[str, int],
+    drawn: dict[str, Watts],
+    in_turn: bool = False,
+) -> None:
+    """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold."""
+    over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
+    for priority in sorted({s.priority for s in view.servers}, reverse=True):
+        if not over:
+            return
+        those = [s for s in view.servers if s.priority == priority]
+        order = [
+            ((given[s.name] - n + 1) / given[s.name], s.name, s)
+            for s in those
+            for n in range(given[s.name], lows[s.name], -1)
+        ]
+        for _, name, server in sorted(order, key=lambda unit: unit[:2]):
+            mine = [(room, share) for room, share in server.places.items() if share > 0 and room in drawn]
+            if not any(room in over for room, _ in mine):
+                continue
+            given[name] -= 1
+            saved = server.watts(given[name] + 1) - server.watts(given[name])
+            for room, share in mine:
+                drawn[room] -= share * saved
+                if drawn[room] <= limit[room] + FIT:
+                    over.discard(room)
+        if in_turn:
+            left = [s for s in those if given[s.name] > s.floor]
+            over -= {room for s in left for room, share in s.places.items() if share > 0}

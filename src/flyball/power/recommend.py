@@ -1,0 +1,51 @@
+"""From what the filter gives to what a person reads: actions with the watts and tokens that they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flyball.power.filter import Filtered
+from flyball.power.view import ServerView, View
+from flyball.spec.power import DomainState, Lever, PowerAction, Recommendation
+from flyball.units import Seconds, TokensPerSecond, Watts
+
+
+def recommendation(
+    view: View,
+    given: Filtered,
+    state: DomainState,
+    now: Seconds,
+    policy: str = "",
+    expires_after: Seconds = 600.0,
+    peak: Watts | None = None,
+) -> Recommendation | None:
+    """What would be done for a domain; None: nothing. `peak` is foretold where it is not done."""
+    actions = tuple(_actions(view, given, state.domain))
+    if not actions:
+        return None
+    saved = sum(a.watts for a in actions)
+    what = f"saves {saved:,.0f} W" if saved >= 0 else f"gives back {-saved:,.0f} W"
+    budget = "" if state.budget is None else f" of {state.budget:,.0f} W"
+    reason = f"{state.domain} draws {state.watts:,.0f}{budget}, level {state.level}: {what}"
+    if short := given.short.get(state.domain):
+        reason += f", {short:,.0f} W stay above"
+    return Recommendation(state.domain, policy, state.level, actions, reason, now + expires_after, peak)
+
+
+def lost_tokens(server: ServerView, replicas: int) -> TokensPerSecond:
+    """Tokens per second that so many replicas cannot serve of the present load: those beyond full draw."""
+    if server.load <= 0:
+        return 0.0
+    room = replicas * max(server.full - server.idle, 0.0)
+    return server.tokens * max(1.0 - room / server.load, 0.0)
+
+
+def _actions(view: View, given: Filtered, room: str) -> Iterable[PowerAction]:
+    for server in sorted(view.servers, key=lambda s: (-s.priority, s.name)):
+        after, share = given.replicas[server.name], server.places.get(room, 0.0)
+        if after == server.replicas or share <= 0:
+            continue
+        lever: Lever = "replicas"
+        watts = share * (server.watts(server.replicas) - server.watts(after))
+        lost = lost_tokens(server, after) - lost_tokens(server, server.replicas)
+        yield PowerAction(lever, server.name, server.replicas, after, watts, lost)

@@ -1,0 +1,101 @@
+"""What algorithms see: the rooms that domains leave, and the servers in them. Immutable, and all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from flyball.units import TokensPerSecond, Watts
+
+API_VERSION = 1
+"""Of what is in this module. It changes when a field changes its meaning or goes."""
+FIT = 1e-6
+"""Watts by which rounding may pass a room."""
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """What a domain (or the cap of a policy) leaves for governed pods."""
+
+    name: str
+    watts: Watts
+    """Threshold less what is not governed."""
+    grow: Watts
+    """The same for growth: also less pods that still end, and the band in which nothing grows."""
+    frozen: bool = False
+    """Nothing grows in it."""
+    at_once: bool = False
+    """An emergency: replicas go from it without step limits."""
+
+
+class ServerView(msgspec.Struct, frozen=True):
+    """One server. Removing replicas moves their load to the rest: until those are full it saves idle draw."""
+
+    name: str
+    replicas: int
+    """Asked for now, pending ones too."""
+    wanted: int
+    """What its load asks for."""
+    least: int = 0
+    most: int = 1_000_000
+    """The user's own bounds."""
+    priority: int = 100
+    """1 sheds last."""
+    protected: bool = False
+    idle: Watts = 0.0
+    """Of one replica without a request."""
+    full: Watts = 0.0
+    """Of one replica at its largest load: the nameplate."""
+    load: Watts = 0.0
+    """Of the whole load, on top of idle."""
+    tokens: TokensPerSecond = 0.0
+    """Of the whole load."""
+    places: dict[str, float] = {}
+    """By room: which share of its replicas is in it."""
+
+    def watts(self, replicas: int) -> Watts:
+        """Drawn by so many replicas under its load."""
+        return replicas * self.idle + min(self.load, replicas * max(self.full - self.idle, 0.0))
+
+    @property
+    def ceiling(self) -> int:
+        """What it can be given at most: no more than it wants, nor than its user allows."""
+        return min(max(self.wanted, self.least), self.most)
+
+    @property
+    def floor(self) -> int:
+        """What it must keep: its least, and where it is protected, what it has."""
+        return min(max(self.least, self.replicas if self.protected else 0), self.most)
+
+
+class View(msgspec.Struct, frozen=True):
+    """All that an algorithm may know."""
+
+    rooms: tuple[Room, ...] = ()
+    servers: tuple[ServerView, ...] = ()
+
+    def drawn(self, replicas: Mapping[str, int]) -> dict[str, Watts]:
+        """Watts by room where servers have so many replicas; a server that is absent keeps what it has."""
+        found = {room.name: 0.0 for room in self.rooms}
+        for server in self.servers:
+            watts = server.watts(replicas.get(server.name, server.replicas))
+            for room, share in server.places.items():
+                if room in found:
+                    found[room] += share * watts
+        return found
+
+
+def floors(view: View) -> dict[str, Watts]:
+    """Watts by room that no algorithm can take: floors, protection, resident idle and the load they take."""
+    return view.drawn({s.name: s.floor for s in view.servers})
+
+
+def infeasible(view: View) -> tuple[str, ...]:
+    """Rooms whose floors do not fit, in a sentence each with the mend."""
+    needed = floors(view)
+    return tuple(
+        f"{room.name}: least replicas and protection draw {needed[room.name]:,.0f} W, "
+        f"{max(room.watts, 0.0):,.0f} W are left for them: raise the budget, or lower minimums or protection"
+        for room in view.rooms
+        if needed[room.name] > room.watts + FIT
+    )

@@ -1,0 +1,168 @@
+"""One look at all domains: readings in; levels, forecasts and the rooms for governed pods out. Pure.
+
+This is what the loop calls first in a cycle. The rooms go into the plan as rows, and with the servers into a
+`View` for algorithms and the filter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from flyball.forecast.history import History
+from flyball.power.ahead import Ahead, ahead, seen
+from flyball.power.budget import Observed, budget_at, cap_watts, observed
+from flyball.power.ladder import DEFAULTS, Act, LadderSettings, LadderState, Signal, step
+from flyball.power.rise import Rises, learned, rise, threshold
+from flyball.power.sensing import domain_reading
+from flyball.power.tree import Tree
+from flyball.power.view import Room
+from flyball.spec.power import Domain, DomainReading, DomainState, PlacedPod, Policy, PowerNode, PowerReading
+from flyball.units import Seconds, Watts
+
+FIVE_MINUTES: Seconds = 300.0
+
+
+class Exceeded(msgspec.Struct, frozen=True, gc=False):
+    """How often and how long a domain was above its budget."""
+
+    count: int = 0
+    seconds: Seconds = 0.0
+    joules: float = 0.0
+
+
+class DomainMemory(msgspec.Struct, frozen=True):
+    """What is remembered of a domain."""
+
+    rises: Rises
+    ladder: LadderState = LadderState()
+    history: History | None = None
+    exceeded: Exceeded = Exceeded()
+    time: Seconds | None = None
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """A domain as it is now."""
+
+    reading: DomainReading
+    state: DomainState
+    ahead: tuple[Ahead, ...] = ()
+    act: Act | None = None
+    """None: it has no budget."""
+    room: Room | None = None
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """All readings of one instant."""
+
+    nodes: Mapping[str, PowerNode]
+    readings: Sequence[PowerReading]
+    pods: Sequence[PlacedPod] = ()
+
+
+def watch(
+    tree: Tree,
+    given: Seen,
+    memory: Mapping[str, DomainMemory],
+    now: Seconds,
+    tau: Seconds,
+    settings: LadderSettings = DEFAULTS,
+) -> tuple[dict[str, DomainMemory], dict[str, Watched]]:
+    """All domains by name, `now` in seconds since 1970 and `tau` the loop's own latency to its slowest lever.
+
+    A domain whose tau is another than before learns its rises anew.
+    """
+    memories, found = {}, {}
+    for name, domain in tree.domains.items():
+        before = memory.get(name)
+        if before is None or before.rises.tau != tau:
+            rises = Rises(tau)
+            before = DomainMemory(rises) if before is None else msgspec.structs.replace(before, rises=rises)
+        reading = domain_reading(tree, name, given.nodes, given.readings, given.pods)
+        memories[name], found[name] = _domain(domain, reading, before, now, settings)
+    return memories, found
+
+
+def policy_rooms(
+    policies: Iterable[Policy],
+    windows: Mapping[str, Observed],
+    drawn: Mapping[str, Watts],
+    held_back: Mapping[str, Watts],
+    now: Seconds,
+    settings: LadderSettings = DEFAULTS,
+) -> tuple[dict[str, Observed], dict[str, Room]]:
+    """Windows of relative caps, and the rooms of all caps, both by `namespace/name`; drawn by its pods."""
+    kept, rooms = dict(windows), {}
+    for policy in policies:
+        key = f"{policy.namespace}/{policy.name}"
+        if policy.cap is None:
+            continue
+        window = getattr(policy.cap, "window", None)
+        if window is not None:
+            before = windows.get(key)
+            if before is None or before.window != window:
+                before = Observed(window)
+            kept[key] = observed(before, now, drawn.get(key), held_back.get(key, 0.0))
+        cap = cap_watts(policy.cap, kept.get(key))
+        if cap is not None:
+            rooms[key] = Room(key, cap, (1.0 - settings.hold) * cap)
+    return kept, rooms
+
+
+def _domain(
+    domain: Domain, reading: DomainReading, before: DomainMemory, now: Seconds, settings: LadderSettings
+) -> tuple[DomainMemory, Watched]:
+    known = reading.known
+    sure = known.watts if known.complete else None
+    rises = learned(before.rises, now, sure)
+    history = seen(before.history, now, sure)
+    foretold = ahead(history) if history is not None else ()
+    budget = budget_at(domain, now)
+    if budget is None:
+        state = DomainState(
+            domain.name, "normal", known.watts, known.complete, None, ungoverned=reading.ungoverned
+        )
+        memory = DomainMemory(rises, before.ladder, history, before.exceeded, now)
+        return memory, Watched(reading, state, foretold)
+    rising = rise(rises, domain.quantile, budget.watts, domain.floor)
+    at_five = next((a.watts[-1] for a in foretold if a.horizon == FIVE_MINUTES), None)
+    signal = Signal(known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five)
+    ladder, act = step(before.ladder, signal, now, settings)
+    gone = now - before.time if before.time is not None else 0.0
+    memory = DomainMemory(rises, ladder, history, _exceeded(before, sure, budget.watts, gone), now)
+    theta = threshold(budget.watts, known.error, rising)
+    state = DomainState(
+        domain=domain.name,
+        level=act.level,
+        watts=known.watts,
+        complete=known.complete,
+        budget=budget.watts,
+        budget_reason=budget.reason,
+        threshold=theta,
+        rise=rising,
+        ungoverned=reading.ungoverned,
+        notes=(*reading.notes, *([act.reason] if act.reason else ())),
+    )
+    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta))
+
+
+def _room(reading: DomainReading, act: Act, theta: Watts) -> Room:
+    """What governed pods may draw. Where nothing is to go, what they draw fits, whatever the model says."""
+    if act.ceiling is not None:
+        watts = act.ceiling - reading.ungoverned
+    elif reading.known.complete:
+        watts = max(theta - reading.ungoverned, reading.governed)
+    else:
+        watts = math.inf
+    grow = act.grow_to - reading.ungoverned - reading.committed
+    return Room(reading.domain, watts, grow, act.frozen, act.at_once)
+
+
+def _exceeded(before: DomainMemory, sure: Watts | None, budget: Watts, gone: Seconds) -> Exceeded:
+    was = before.exceeded
+    if sure is None or sure <= budget:
+        return was
+    new = before.ladder.over_since is None
+    return Exceeded(was.count + new, was.seconds + gone, was.joules + gone * (sure - budget))

@@ -1,0 +1,1 @@
+"""ModelBoosters on a real control plane."""

@@ -1,0 +1,60 @@
+"""One control plane for ModelBoosters, and an operator that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from flyball.adapters.kubernetes.api import Api
+from flyball.sandbox.cluster import Options, Sandbox
+from tests.booster_cluster.booth import Booth
+from tests.booster_cluster.definitions import forget, have
+from tests.clusters import fleet, needed
+from tests.operator_cluster.desk import Desk, Running
+
+OPERATOR = ("operator", "--no-loop", "--boost", "--local", "--namespace", "default")
+
+
+@pytest.fixture(scope="package")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A terminal with a cluster in which none of Kthena's kinds is; leave it as it was found."""
+    needed()
+    with (
+        ThreadPoolExecutor(1) as spawner,
+        Sandbox.start(Options(fleet=fleet(), cold_start=0.5)) as sandbox,
+    ):
+        yield Desk(sandbox, tmp_path_factory.mktemp("desk"), spawner)
+
+
+@pytest.fixture(scope="package")
+def api(desk: Desk) -> Iterator[Api]:
+    """The same cluster."""
+    with closing(Api(desk.sandbox.kubeconfig)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def operator(desk: Desk, api: Api, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Keeps ModelBoosters of the module's GENERATION of Kthena."""
+    have(api, request.module.GENERATION)
+    one = desk.prepared(*OPERATOR)
+    one.start()
+    try:
+        yield one
+    finally:
+        one.process.stop(15.0)
+        forget(api)
+    assert "Traceback" not in one.words
+    assert "Error" not in one.words
+
+
+@pytest.fixture
+def booth(desk: Desk, api: Api, operator: Running) -> Iterator[Booth]:
+    """A namespace of the test's own."""
+    body = {"metadata": {"generateName": "t-"}}
+    space = api.post("/api/v1/namespaces", body, dict)["metadata"]["name"]
+    yield Booth(desk, api, space)
+    api.delete(f"/api/v1/namespaces/{space}")

@@ -1,0 +1,1 @@
+"""What keeps ModelBoosters, over an API server in memory."""

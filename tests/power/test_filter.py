@@ -1,0 +1,205 @@
+"""The filter keeps its promises whatever is asked for; algorithms never give more for a lower budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from flyball.power.algorithms.find import BUILT_IN
+from flyball.power.filter import Steps, filtered
+from flyball.power.view import FIT, Room, ServerView, View, floors, infeasible
+
+
+def server(name: str, replicas: int, **more: Any) -> ServerView:
+    given: dict[str, Any] = {
+        "wanted": replicas,
+        "idle": 100.0,
+        "full": 300.0,
+        "load": 0.0,
+        "places": {"d": 1.0},
+    }
+    return ServerView(name, replicas, **given | more)
+
+
+def view(watts: float, *servers: ServerView, grow: float | None = None, **more: bool) -> View:
+    return View((Room("d", watts, watts if grow is None else grow, **more),), servers)
+
+
+def test_removing_replicas_moves_their_load_to_the_rest() -> None:
+    one = server("a", 10, load=1000.0)
+    assert [one.watts(n) for n in (10, 6, 5, 4, 0)] == [2000.0, 1600.0, 1500.0, 1200.0, 0.0]
+
+
+def test_the_least_important_sheds_first_and_in_proportion_within_its_priority() -> None:
+    three = (server("gold", 8, priority=1), server("a", 8), server("b", 4))
+    found = filtered(view(1500.0, *three, at_once=True), {})
+    assert found.replicas == {"gold": 8, "a": 4, "b": 3}
+    assert found.watts == {"d": 1500.0}
+    assert found.short == {}
+
+
+def test_what_is_protected_and_floors_stay_and_what_is_short_is_said() -> None:
+    both = (server("a", 8, protected=True), server("b", 8, least=3))
+    found = filtered(view(500.0, *both, at_once=True), {"a": 0, "b": 0})
+    assert found.replicas == {"a": 8, "b": 3}
+    assert found.short == {"d": 600.0}
+    assert floors(view(500.0, *both)) == {"d": 1100.0}
+    assert infeasible(view(500.0, *both)) == (
+        "d: least replicas and protection draw 1,100 W, 500 W are left for them: "
+        "raise the budget, or lower minimums or protection",
+    )
+    assert infeasible(view(1100.0, *both)) == ()
+
+
+def test_steps_bound_how_many_go_at_once() -> None:
+    found = filtered(view(0.0, server("a", 8), server("b", 1)), {})
+    assert found.replicas == {"a": 6, "b": 0}
+    assert found.short == {"d": 600.0}
+
+
+def test_the_important_wait_until_the_rest_is_at_its_floor() -> None:
+    both = (server("gold", 8, priority=1), server("a", 8, least=1))
+    assert filtered(view(0.0, *both), {}).replicas == {"gold": 8, "a": 6}
+    assert filtered(view(0.0, server("gold", 8, priority=1), server("a", 1, least=1)), {}).replicas == {
+        "gold": 6,
+        "a": 1,
+    }
+
+
+def test_growth_wants_room_and_is_given_up_before_anything_is_shed() -> None:
+    growing = (server("a", 4, wanted=8, priority=1), server("b", 4))
+    assert filtered(view(1000.0, *growing), {}).replicas == {"a": 5, "b": 4}
+    assert filtered(view(1000.0, *growing, grow=850.0), {}).replicas == {"a": 4, "b": 4}
+    assert filtered(view(1000.0, *growing, frozen=True), {}).replicas == {"a": 4, "b": 4}
+
+
+def test_the_user_s_own_maximum_wins_even_over_what_there_is() -> None:
+    assert filtered(view(9e9, server("a", 8, most=5, least=7)), {"a": 99}).replicas == {"a": 5}
+
+
+@pytest.mark.parametrize("asked", [{"a": math.nan}, {"a": math.inf}, {"a": "many"}, {"a": True}, {"a": [1]}])
+def test_what_is_no_number_is_passed_over_and_said(asked: dict[str, object]) -> None:
+    found = filtered(view(9e9, server("a", 4)), asked)
+    assert found.replicas == {"a": 4}
+    assert "is no number of replicas" in found.notes[0]
+    assert "there is no server x" in filtered(view(1.0), {"x": 3}).notes[0]
+
+
+ROOMS = ("d", "r1", "r2")
+
+
+@st.composite
+def servers(draw: st.DrawFn, name: str) -> ServerView:
+    share = draw(st.sampled_from([0.0, 0.5, 1.0]))
+    idle = draw(st.floats(0.0, 300.0))
+    return ServerView(
+        name=name,
+        replicas=draw(st.integers(0, 30)),
+        wanted=draw(st.integers(0, 30)),
+        least=draw(st.integers(0, 5)),
+        most=draw(st.integers(0, 40)),
+        priority=draw(st.sampled_from([1, 50, 100])),
+        protected=draw(st.sampled_from([False, False, True])),
+        idle=idle,
+        full=idle + draw(st.floats(0.0, 500.0)),
+        load=draw(st.floats(0.0, 4000.0)),
+        tokens=draw(st.floats(0.0, 1e5)),
+        places={"d": 1.0, "r1": share, "r2": 1.0 - share},
+    )
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    count = draw(st.integers(1, 5))
+    rooms = []
+    for name in ROOMS:
+        watts = draw(st.floats(0.0, 20000.0))
+        grow = watts * draw(st.sampled_from([0.5, 0.9, 1.0]))
+        rooms.append(Room(name, watts, grow, draw(st.booleans()), draw(st.booleans())))
+    return View(tuple(rooms), tuple(draw(servers(f"s{i}")) for i in range(count)))
+
+
+STEPS = st.builds(Steps, share=st.floats(0.05, 1.0), least=st.integers(1, 3))
+ASKED = st.dictionaries(
+    st.sampled_from(["s0", "s1", "s2", "s9"]),
+    st.one_of(st.integers(-5, 10**12), st.floats(), st.text(max_size=3), st.none()),
+)
+
+
+@given(views(), ASKED, STEPS)
+def test_the_promises(seen: View, asked: dict[str, object], steps: Steps) -> None:
+    found = filtered(seen, asked, steps)
+    open_ = tuple(replace(r, watts=math.inf, grow=math.inf) for r in seen.rooms)
+    free = filtered(replace(seen, rooms=open_), asked, steps)
+    assert set(found.replicas) == {s.name for s in seen.servers}
+    lows = {}
+    for s in seen.servers:
+        mine = [r for r in seen.rooms if s.places[r.name] > 0]
+        frozen, at_once = any(r.frozen for r in mine), any(r.at_once for r in mine)
+        n, step = found.replicas[s.name], steps.of(s.replicas)
+        assert min(s.least, s.most) <= n <= s.most
+        if s.protected:
+            assert n >= min(s.replicas, s.most)
+        if n < s.replicas - step:
+            assert at_once or n == s.most
+        if n > s.replicas + (0 if frozen else step):
+            assert n == min(s.floor, s.most)
+        low = s.floor if at_once else max(s.floor, s.replicas - step)
+        lows[s.name] = min(low, s.most)
+    drawn = seen.drawn(found.replicas)
+    for room in seen.rooms:
+        holds = drawn[room.name] <= room.watts + 1e-3
+        inside = [s for s in seen.servers if s.places[room.name] > 0]
+        waits = [s.priority for s in inside if found.replicas[s.name] > max(s.floor, 0)]
+        for s in inside:  # what is over may go no further in this step, or waits for the less important
+            done = found.replicas[s.name] <= lows[s.name]
+            assert holds or done or max(waits) > s.priority
+        for s in inside:
+            if found.replicas[s.name] < min(s.replicas, free.replicas[s.name]):  # it sheds
+                rest = [o for o in inside if o.priority > s.priority and o.places == s.places]
+                assert all(found.replicas[o.name] <= max(o.floor, 0) for o in rest)
+        assert holds or found.short[room.name] == pytest.approx(drawn[room.name] - room.watts)
+        # What grew found room to grow.
+        grew = any(
+            found.replicas[s.name] > max(s.replicas, lows[s.name]) and s.places[room.name] > 0
+            for s in seen.servers
+        )
+        assert not grew or drawn[room.name] <= min(room.grow, room.watts) + 1e-3
+
+
+def one_room(seen: View, watts: float) -> View:
+    return replace(
+        seen,
+        rooms=(Room("d", watts, 0.9 * watts),),
+    )
+
+
+@given(views(), STEPS, st.floats(0.0, 20000.0), st.floats(0.0, 1.0))
+def test_of_one_room_a_lower_budget_never_leaves_more_watts(
+    seen: View, steps: Steps, watts: float, share: float
+) -> None:
+    more = filtered(one_room(seen, watts), {}, steps).watts["d"]
+    less = filtered(one_room(seen, share * watts), {}, steps).watts["d"]
+    assert less <= more + FIT
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@given(seen=views(), watts=st.floats(0.0, 20000.0), share=st.floats(0.0, 1.0))
+def test_algorithms_fit_keep_floors_and_give_no_more_for_less(
+    name: str, seen: View, watts: float, share: float
+) -> None:
+    algorithm: Callable[[View], dict[str, int]] = BUILT_IN[name]  # type: ignore[assignment]
+    given = algorithm(seen)
+    least = floors(seen)
+    for room in seen.rooms:
+        assert seen.drawn(given)[room.name] <= max(room.watts, least[room.name]) + 1e-3
+    for s in seen.servers:
+        assert s.floor <= given[s.name] <= max(s.floor, s.ceiling)
+    more, less = algorithm(one_room(seen, watts)), algorithm(one_room(seen, share * watts))
+    assert all(less[s] <= more[s] for s in more)
