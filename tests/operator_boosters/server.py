@@ -133,6 +133,8 @@ class Applying(Server):
 
     def _managed(self, one: Document, manager: str) -> None:
         wrote = [each for each in one["metadata"].get("managedFields", ()) if each["manager"] != manager]
+        for each in wrote:  # as a field is taken from them
+            each["time"] = _moment(self.date)
         wrote.append({"manager": manager, "subresource": "status", "time": _moment(self.date)})
         one["metadata"]["managedFields"] = wrote
 

@@ -38,6 +38,8 @@ LISTED: Seconds = 20.0
 LISTED_VARIANTS: Seconds = 5.0
 """The same for VariantAutoscaling objects, of which there may be no such kind."""
 LOOK: Seconds = 0.2
+SERVINGS = "modelservings.workload.serving.volcano.sh/v1alpha1"
+"""What ModelBoosters stand for is governed, too, where it asks for it."""
 PLANNED: Seconds = 30.0
 """So long an optimizer elsewhere may be silent; all namespaces wait for it."""
 
@@ -180,6 +182,9 @@ class _Operator:
         asked = msgspec.structs.replace(self._request.asked, assembler=assembler, namespace=self._namespace)
         if self.variants is not None:
             asked = msgspec.structs.replace(asked, targets=self.variants.targets)
+        if self._request.boost:
+            kinds = dict.fromkeys((*asked.kinds, SERVINGS))
+            asked = msgspec.structs.replace(asked, kinds=tuple(kinds))
         self.parts = parts = parts_of(asked, self._stack)
         assert parts.lease is not None
         assert parts.hands is not None

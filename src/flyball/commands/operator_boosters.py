@@ -33,15 +33,18 @@ class Boosting:
         self, request: Request, api: Api, lease: Lease, namespace: str, events: Any, stack: ExitStack
     ) -> None:
         from flyball.adapters.kubernetes.api import Api as Connection
+        from flyball.adapters.kubernetes.free_cards import free_cards
         from flyball.operator.booster import Boosters
         from flyball.operator.booster_around import Surroundings
         from flyball.operator.booster_kinds import BoosterKinds
+        from flyball.operator.booster_sizing import Sizing
         from flyball.operator.work import Work
 
         watched = stack.enter_context(closing(Connection(request.kubeconfig, request.context, ANSWER)))
         self.kinds = BoosterKinds(watched, lambda key: self.work.add(key), request.watch)
         self._around = Surroundings(api, self.kinds, namespace)
-        self.boosters = Boosters(api, lease, self.kinds, self._around, told=_teller(events))
+        sizing = Sizing(lambda: free_cards(api))
+        self.boosters = Boosters(api, lease, self.kinds, self._around, sizing=sizing, told=_teller(events))
         self.work: Work[Key] = Work(
             "flyball-boost",
             self.boosters.look,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import msgspec
@@ -88,11 +88,14 @@ class Boosters:
         kinds: BoosterKinds,
         around: Callable[[], Around],
         *,
+        sizing: Callable[[ModelBooster, Mapping[str, str]], ModelBooster] = lambda booster, serving: booster,
         told: Told = lambda stored, reason, message, warning: None,
         wall: Callable[[], str] = moment,
         now: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        """`lease` None: nobody else writes."""
+        """`lease` None: nobody else writes; `sizing`: fills in what a booster lacks, with the annotations of
+        its ModelServing."""
+        self._sizing = sizing
         self._api, self._lease, self._kinds, self._around, self._told = api, lease, kinds, around, told
         self._wall, self._now = wall, now
         # Two threads that meet a struct for the first time at once crash msgspec 0.22.
@@ -101,6 +104,7 @@ class Boosters:
         self._lock = threading.Lock()
         self._right: dict[Key, Right] = {}
         self._failing: dict[Key, Seconds] = {}
+        self._said: dict[Key, Document] = {}
         self.writes = 0
 
     def look(self, key: Key) -> Seconds | None:
@@ -109,8 +113,9 @@ class Boosters:
         if stored is None or stored.metadata.deletion_timestamp is not None:
             self._right.pop(key, None)  # its children go with it: the garbage collector sees to that
             self._failing.pop(key, None)
+            self._said.pop(key, None)
             return None
-        if other := contender(stored, self._api.date or 0.0):
+        if other := contender(stored, self._said.get(key), self._api.date or 0.0):
             self._told(stored, "Contended", f"{other} writes its status, too: this one stands back", True)
             return CONTENDED
         fence = Fence(self._lease)
@@ -148,6 +153,7 @@ class Boosters:
         if self._is_right(stored, around):
             return
         booster = read_booster(document(stored), f"ModelBooster {'/'.join(_key(stored))}")
+        booster = self._sizing(booster, self._said_by_serving(about.uid))
         children = expand(booster, around.images, around.settings)
         scaled = children.policy is not None
         found: dict[Place, tuple[str, str]] = {}
@@ -161,6 +167,10 @@ class Boosters:
         self._right[_key(stored)] = Right(
             about.uid, about.generation, about.labels, about.annotations, around, found, children.notes
         )
+
+    def _said_by_serving(self, uid: str) -> Mapping[str, str]:
+        owned = self._kinds.owned(uid)
+        return next((one.metadata.annotations for kind, one in owned if kind == SERVING.name), {})
 
     def _is_right(self, stored: StoredBooster, around: Around) -> bool:
         about, right = stored.metadata, self._right.get(_key(stored))
@@ -318,6 +328,7 @@ class Boosters:
         except NotFound:
             return False
         self._count()
+        self._said[_key(stored)] = there.status
         self._kinds.boosters.seen(there)
         return True
 

@@ -95,15 +95,20 @@ def available_of(serving: Child) -> bool:
     return any(one.get("type") == "Available" and one.get("status") == "True" for one in found)
 
 
-def contender(stored: StoredBooster, date: Seconds) -> str:
-    """Who else wrote the status after us, a short while before a Unix time; "": nobody did."""
+def contender(stored: StoredBooster, said: Document | None, date: Seconds) -> str:
+    """Who else wrote the status after us, a short while before a Unix time; "": nobody did.
+
+    `said`: what this process wrote last, None: nothing. When we wrote says less: the API server moves that
+    time also where somebody else takes a field over.
+    """
     wrote = [one for one in stored.metadata.managed_fields if one.subresource == "status"]
     own = max((_seconds(one.time) for one in wrote if one.manager == MANAGER), default=None)
-    if own is None:
+    if stored.status == said or (said is None and own is None):
         return ""
     for one in wrote:
         at = _seconds(one.time)
-        if one.manager != MANAGER and at > own and date - at < CONTENDED:
+        after = said is not None or own is None or at > own
+        if one.manager != MANAGER and after and date - at < CONTENDED:
             return one.manager
     return ""
 
