@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.definitions import install
+from flyball.adapters.kubernetes.errors import ClusterError
 from flyball.adapters.kubernetes.objects import Metadata, Read
 from flyball.operator.booster_kinds import BOOSTER, CHILDREN, NEEDED
 from flyball.sandbox.cluster import Options, Sandbox
@@ -115,6 +116,10 @@ class Writes:
                 threading.Thread(target=self._run, args=(name, kind), daemon=True).start()
 
     def _run(self, name: str, kind: Any) -> None:
+        with suppress(ClusterError):  # in the end it goes
+            self._follow(name, kind)
+
+    def _follow(self, name: str, kind: Any) -> None:
         _, version = self._api.listed(kind.path(SPACE), _One)
         while True:
             for event in self._api.watch(kind.path(SPACE), _One, version):

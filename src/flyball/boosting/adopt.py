@@ -134,8 +134,8 @@ def _kept_roles(have: Plain, want: Plain) -> set[str]:
 
 
 def _as_before(before: Plain, role: Plain) -> Plain:
-    """The role with the labels that its pods have."""
-    return {**role, **{name: _relabelled(role[name], before[name]) for name in _TEMPLATES if role.get(name)}}
+    """The role with the templates that its pods have, to the letter: another spelling restarts them."""
+    return {**role, **{name: before[name] for name in _TEMPLATES if role.get(name)}}
 
 
 def _uncounted(spec: Plain) -> Plain:
