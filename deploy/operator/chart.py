@@ -22,6 +22,8 @@ OWN = ("flyball-cluster", "flyball-edit", "flyball-view")
 """Rights that are the cluster's by nature; the others are a namespace's where only one is watched."""
 NAMED = re.compile(r"'?\bTOKEN_(\w+?)_END\b'?")
 """A value that a template takes the place of, quotes included."""
+BOOSTERS = "boosters"
+"""Where a configuration of webhooks holds the one that is asked only where ModelBoosters are kept."""
 TEXTS = {
     "NAMESPACE": RELEASED,
     "ROLE": "{{ if .Values.watchNamespace }}Role{{ else }}ClusterRole{{ end }}",
@@ -50,6 +52,9 @@ ARGUMENTS = {
 MORE_ARGUMENTS = """\
 {{- if .Values.wva }}
 - --wva
+{{- end }}
+{{- if .Values.boost }}
+- --boost
 {{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
@@ -101,6 +106,8 @@ def files(here: Path, crds: Path, version: str, repository: str, tag: str) -> di
 
     rights, (deployment, budget) = read("base/rights.yaml"), read("base/deployment.yaml")
     (page, webhook_service, policy), (webhooks,) = read("base/network.yaml"), read("base/webhook.yaml")
+    (of_boosters,) = yaml.safe_load((here / "boost" / "webhook.yaml").read_text())
+    webhooks[BOOSTERS] = of_boosters["value"]
     monitor, rules = read("monitoring/service-monitor.yaml") + read("monitoring/rules.yaml")
     resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
     values = Template((here / "chart" / "values.yaml").read_text()).substitute(
@@ -129,6 +136,9 @@ def files(here: Path, crds: Path, version: str, repository: str, tag: str) -> di
             *((one, 'eq .Values.mode "act"') for one in read("act/rights.yaml"))
         ),
         "templates/rights-wva.yaml": template(*((one, ".Values.wva") for one in read("wva/rights.yaml"))),
+        "templates/rights-boost.yaml": template(
+            *((one, ".Values.boost") for one in read("boost/rights.yaml"))
+        ),
         "templates/deployment.yaml": template((deployment, ""), (budget, "")),
         "templates/network.yaml": template(
             (page, ""), (webhook_service, WEBHOOK), (policy, ".Values.networkPolicy.enabled")
@@ -243,9 +253,11 @@ def limited(one: dict[str, Any]) -> str:
 
 
 def checked(one: dict[str, Any]) -> str:
-    for hook in one["webhooks"]:
+    more = one.pop(BOOSTERS)
+    for hook in (*one["webhooks"], more):
         hook["clientConfig"]["service"]["namespace"] = token("NAMESPACE")
-    return rendered(one)
+    assert list(one)[-1] == "webhooks"  # so that one more can be added at the end
+    return f"{rendered(one)}{{{{- if .Values.boost }}}}\n{rendered([more])}{{{{- end }}}}\n"
 
 
 def shown(one: dict[str, Any]) -> str:
@@ -272,7 +284,7 @@ def dumped(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, width=1000)
 
 
-def rendered(one: dict[str, Any]) -> str:
+def rendered(one: Any) -> str:
     """As YAML, with templates in place of tokens that have one."""
     return NAMED.sub(lambda match: TEXTS.get(match[1], match[0]), dumped(one))
 

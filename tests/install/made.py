@@ -24,7 +24,7 @@ OVERLAYS = ("recommend-only", "cluster", "one-namespace")
 EVERYTHING = (
     ("recommend-only",),
     ("cluster",),
-    ("cluster", "wva", "monitoring"),
+    ("cluster", "wva", "boost", "monitoring"),
     ("one-namespace",),
     ("one-namespace", "act", "wva"),
 )
@@ -36,6 +36,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "all": {
         "mode": "act",
         "wva": True,
+        "boost": True,
         "monitoring": {"enabled": True},
         "optimizer": {"host": "inferno-optimizer.inferno.svc.cluster.local", "port": 80, "stateless": False},
         "image": {"repository": "registry.example:5000/team/flyball", "tag": "1.2.3"},

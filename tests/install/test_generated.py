@@ -94,7 +94,7 @@ def test_an_image_of_ones_own_goes_everywhere(tmp_path: Path) -> None:
     ("words", "what"),
     [
         (("recommend",), 'there is no "recommend": there are recommend-only, cluster, one-namespace'),
-        (("cluster", "--with", "metrics"), 'there is no "metrics": there are act, wva, monitoring'),
+        (("cluster", "--with", "metrics"), 'there is no "metrics": there are act, wva, boost, monitoring'),
         (
             ("cluster", "--image", "registry:5000/flyball"),
             'the image is "registry:5000/flyball": give it a tag',
@@ -123,6 +123,7 @@ def test_an_overlay_is_whole(names: tuple[str, ...]) -> None:
     mode = "act" if "act" in names or names[0] == "cluster" else "recommend"
     assert f"--mode={mode}" in operator["args"]
     assert ("--wva" in operator["args"]) == ("wva" in names)
+    assert ("--boost" in operator["args"]) == ("boost" in names)
     assert ("--webhook-port=9443" in operator["args"]) == (not local)
     assert bool(of_kind(objects, "ValidatingWebhookConfiguration")) == (not local)
     assert bool(of_kind(objects, "ServiceMonitor", "PrometheusRule")) == ("monitoring" in names)
@@ -168,12 +169,18 @@ def hang_together(objects: list[dict[str, object]]) -> None:
         assert service["spec"]["selector"].items() <= labels.items()
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
     for hook in of_kind(objects, "ValidatingWebhookConfiguration"):
-        (one,) = hook["webhooks"]
-        service = one["clientConfig"]["service"]
-        assert ("Service", service["namespace"], service["name"]) in there
-        assert (one["failurePolicy"], one["timeoutSeconds"], one["sideEffects"]) == ("Ignore", 3, "None")
-        ours = {kind.plural for kind in definitions() if kind.group == one["rules"][0]["apiGroups"][0]}
-        assert set(one["rules"][0]["resources"]) == ours
+        groups = []
+        for one in hook["webhooks"]:
+            service = one["clientConfig"]["service"]
+            assert ("Service", service["namespace"], service["name"]) in there
+            assert (one["failurePolicy"], one["timeoutSeconds"], one["sideEffects"]) == ("Ignore", 3, "None")
+            (rule,) = one["rules"]
+            (group,) = rule["apiGroups"]
+            groups.append(group)
+            ours = {kind.plural for kind in definitions() if kind.group == group} or {"modelboosters"}
+            assert set(rule["resources"]) == ours
+        boosts = "--boost" in container(objects)["args"]
+        assert groups == ["inferno.platform.ai", *(["workload.serving.volcano.sh"] if boosts else [])]
     for policy in of_kind(objects, "NetworkPolicy"):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= ports
@@ -187,7 +194,10 @@ def hang_together(objects: list[dict[str, object]]) -> None:
 def test_the_chart_and_the_overlays_say_the_same(tmp_path: Path) -> None:
     for names, values in (
         (("recommend-only",), {}),
-        (("cluster", "wva", "monitoring"), {"mode": "act", "wva": True, "monitoring": {"enabled": True}}),
+        (
+            ("cluster", "wva", "boost", "monitoring"),
+            {"mode": "act", "wva": True, "boost": True, "monitoring": {"enabled": True}},
+        ),
         (("one-namespace", "act"), {"mode": "act", "watchNamespace": "infer"}),
     ):
         ours, charts = (

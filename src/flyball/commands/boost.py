@@ -17,6 +17,7 @@ from flyball.boosting.judge import judge
 from flyball.boosting.sized import Choice, sized
 from flyball.commands.output import console_of, put, say
 from flyball.decide.boost import Looked, choice_of, look
+from flyball.decide.boost_known import device_memory_of, weights_of
 from flyball.wire.errors import WireError
 from flyball.wire.kthena import WORKLOAD, WORKLOAD_API
 from flyball.wire.kthena_booster import read_booster
@@ -183,7 +184,7 @@ def _on_cluster(request: Request) -> int:
 def _chosen(request: Request, namespace: str, free: Mapping[str, int] | None) -> tuple[Choice, Looked]:
     """What would be chosen. BoosterError, RefusedError, WireError."""
     booster = read_booster(document_of(request, namespace), "the object")
-    verdict = judge(booster)
+    verdict = judge(booster, weights_of, device_memory_of)
     if verdict.refusal:
         raise RefusedError(verdict.refusal)
     looked = look(asked.asked_of(booster), free)

@@ -18,6 +18,7 @@ from flyball.boosting.judge import judge
 from flyball.boosting.settings import Images, PolicyGeneration, Settings
 from flyball.boosting.sized import Choice, sized
 from flyball.commands.output import STANDARD_OUTPUT, put, say
+from flyball.decide.boost_known import device_memory_of, weights_of
 from flyball.wire.errors import WireError
 from flyball.wire.fields import near_matches
 from flyball.wire.kthena_booster import ModelBooster, read_booster
@@ -62,7 +63,7 @@ def children(
     `before`: what was chosen so far, which is added to.
     """
     title = title_of(booster)
-    verdict = judge(booster)
+    verdict = judge(booster, weights_of, device_memory_of)
     if verdict.refusal:
         raise RefusedError(f"{title}: {verdict.refusal}")
     owned = bool(booster.metadata.uid)

@@ -98,6 +98,7 @@ class Boosting:
 def rule(asked: Asked) -> Verdict:
     """Whether a ModelBooster may be stored."""
     from flyball.boosting.judge import judge
+    from flyball.decide.boost_known import device_memory_of, weights_of
     from flyball.wire.admission import Verdict
     from flyball.wire.errors import WireError
     from flyball.wire.kthena_booster import read_booster
@@ -106,7 +107,8 @@ def rule(asked: Asked) -> Verdict:
     if new is None or (old is not None and _says(old) == _says(new)):
         return Verdict()
     try:
-        return judge(read_booster(new, f"ModelBooster {asked.namespace}/{asked.name}"))
+        booster = read_booster(new, f"ModelBooster {asked.namespace}/{asked.name}")
+        return judge(booster, weights_of, device_memory_of)
     except WireError as error:
         return Verdict(str(error))
 
