@@ -116,8 +116,7 @@ SEE = ("get", "list", "watch")
 INFERNO = "inferno.platform.ai"
 KINDS = ("accelerators", "models", "serviceclasses", "servers", "capacities", "optimizers")
 RECOMMENDS: dict[tuple[str, str, str], tuple[str, ...]] = {
-    **{(INFERNO, kind, ""): SEE for kind in KINDS},
-    **{(INFERNO, kind, ""): (*SEE, "update", "patch") for kind in ("servers", "optimizers")},
+    **{(INFERNO, kind, ""): (*SEE, "patch") for kind in KINDS},
     **{(INFERNO, kind, "status"): ("update", "patch") for kind in KINDS},
     ("apps", "deployments", ""): SEE,
     ("apps", "statefulsets", ""): SEE,

@@ -94,14 +94,14 @@ def metrics_from_own(document: object, where: str) -> MetricNames:
     check_head(fields, "Metrics")
     none: Metric = ()
     found = {
-        _attribute(key): fields.read(key, _metric, msgspec.UNSET if key in _NEEDED else none)
+        _attribute(key): fields.read(key, parse_metric, msgspec.UNSET if key in _NEEDED else none)
         for key in _METRICS
     }
     labels = _labels(fields.values.get("labels", {}), where, "labels")
     return MetricNames(
         **found,  # type: ignore[arg-type]
         **labels,  # type: ignore[arg-type]
-        select=fields.read("select", _select, ()),
+        select=fields.read("select", parse_select, ()),
         router=fields.read("router", _router, None),
     )
 
@@ -114,21 +114,23 @@ def _router(value: object, where: str, path: str) -> RouterMetrics:
     )
     default = RouterMetrics(())
     return RouterMetrics(
-        requests=fields.read("requests", _metric),
+        requests=fields.read("requests", parse_metric),
         counts=fields.read("counts", parse_name, default.counts, known=counts, what="way to count"),  # type: ignore[arg-type]
-        turned_away=fields.read("turnedAway", _metric, ()),
-        queue=fields.read("queue", _metric, ()),
-        namespace=labels.read("namespace", _label, default.namespace),
-        model=labels.read("model", _several_labels, default.model),
-        pool=labels.read("pool", _label, ""),
+        turned_away=fields.read("turnedAway", parse_metric, ()),
+        queue=fields.read("queue", parse_metric, ()),
+        namespace=labels.read("namespace", parse_label, default.namespace),
+        model=labels.read("model", parse_labels, default.model),
+        pool=labels.read("pool", parse_label, ""),
     )
 
 
-def _metric(value: object, where: str, path: str) -> Metric:
+def parse_metric(value: object, where: str, path: str) -> Metric:
+    """Read one or several names of a metric. Or WireError."""
     return _several(value, where, path, _METRIC, 'a metric such as vllm:x_total or x_total{reason="y"}')
 
 
-def _several_labels(value: object, where: str, path: str) -> tuple[str, ...]:
+def parse_labels(value: object, where: str, path: str) -> tuple[str, ...]:
+    """Read one or several names of labels. Or WireError."""
     return _several(value, where, path, _LABEL_NAME, "a label such as model_name")
 
 
@@ -149,23 +151,25 @@ def _matching(value: object, where: str, path: str, pattern: re.Pattern[str], wh
     return text
 
 
-def _label(value: object, where: str, path: str) -> str:
+def parse_label(value: object, where: str, path: str) -> str:
+    """Read the name of a label. Or WireError."""
     return _matching(value, where, path, _LABEL_NAME, "a label such as namespace")
 
 
 def _labels(value: object, where: str, path: str) -> dict[str, str]:
     fields = Fields(value, where, path, ("namespace", "pod", "model", "engine"))
-    found = {key: fields.read(key, _label) for key in fields.values}
+    found = {key: fields.read(key, parse_label) for key in fields.values}
     if len(set(found.values())) < len(found):
         raise WireError(where, "two of them are the same label", path=path, mend="Give each its own")
     return found
 
 
-def _select(value: object, where: str, path: str) -> tuple[tuple[str, str], ...]:
+def parse_select(value: object, where: str, path: str) -> tuple[tuple[str, str], ...]:
+    """Read labels with their values. Or WireError."""
     if not isinstance(value, dict):
         raise WireError(where, "allowed is an object of labels and their values", path=path, value=value)
     return tuple(
-        (_label(key, where, child(path, str(key))), parse_text(text, where, child(path, str(key))))
+        (parse_label(key, where, child(path, str(key))), parse_text(text, where, child(path, str(key))))
         for key, text in value.items()
     )
 

@@ -25,7 +25,7 @@ def pod_queries(names: MetricNames, window: Seconds) -> dict[str, str]:
     select = (*names.select, (names.pod, None))
 
     def each(metric: Metric, make: Make, suffix: str = "") -> str:
-        return _first([make(_selector(name, select, suffix)) for name in metric])
+        return _first([make(selector(name, select, suffix)) for name in metric])
 
     def summed(metric: Metric, suffix: str = "") -> str:
         return each(metric, lambda x: f"sum by ({pod}) (rate({x}[{span}]))", suffix)
@@ -43,7 +43,7 @@ def pod_queries(names: MetricNames, window: Seconds) -> dict[str, str]:
         ),
         "restarts": _first(
             [
-                f"sum by ({pod}) (resets({_selector(name, select)}[{span}])) > 0"
+                f"sum by ({pod}) (resets({selector(name, select)}[{span}])) > 0"
                 for name in (*names.generation_tokens, *names.finished)
             ]
         ),
@@ -61,7 +61,7 @@ def pod_queries(names: MetricNames, window: Seconds) -> dict[str, str]:
         if metric := getattr(names, histogram):
             found[f"{histogram}_total"] = summed(metric, "_sum")
             found[f"{histogram}_buckets"] = _buckets(metric, select, pod, span)
-            every = _first([_selector(name, select, "_bucket") for name in metric])
+            every = _first([selector(name, select, "_bucket") for name in metric])
             found[f"{histogram}_bounds"] = f"count by (le) ({every})"
     if names.token_gaps:
         found["gap_total"] = summed(names.token_gaps, "_sum")
@@ -74,7 +74,7 @@ def presence_query(names: MetricNames, span: Seconds) -> str:
     by = f"{names.namespace}, {names.pod}"
     select = (*names.select, (names.pod, None))
     made = [
-        f"count by ({by}) (present_over_time({_selector(name, select)}[{duration(span)}]))"
+        f"count by ({by}) (present_over_time({selector(name, select)}[{duration(span)}]))"
         for name in names.running
     ]
     return _first(made)
@@ -88,7 +88,7 @@ def router_queries(
     by = ", ".join(label for label in (router.namespace, *router.model, router.pool) if label)
 
     def each(metric: Metric, make: Make) -> str:
-        return _first([make(_selector(name, select)) for name in metric])
+        return _first([make(selector(name, select)) for name in metric])
 
     found = {
         "requests": each(router.requests, lambda x: f"sum by ({by}) (rate({x}[{span}]))"),
@@ -120,9 +120,9 @@ def _buckets(metric: Metric, select: tuple[tuple[str, str | None], ...], pod: st
     for name in metric:
         # A pod that has a better name keeps it, also where nothing was observed under that.
         better = f" unless on ({pod}) ({_first(counts)})" if counts else ""
-        rate = f"rate({_selector(name, select, '_bucket')}[{span}])"
+        rate = f"rate({selector(name, select, '_bucket')}[{span}])"
         made.append(f"sum by ({pod}, le) ({rate}) > 0{better}")
-        counts.append(f"count by ({pod}) ({_selector(name, select, '_count')})")
+        counts.append(f"count by ({pod}) ({selector(name, select, '_count')})")
     return _first(made)
 
 
@@ -130,7 +130,7 @@ def _first(expressions: list[str]) -> str:
     return expressions[0] if len(expressions) == 1 else " or ".join(f"({each})" for each in expressions)
 
 
-def _selector(name: str, select: tuple[tuple[str, str | None], ...], suffix: str = "") -> str:
+def selector(name: str, select: tuple[tuple[str, str | None], ...], suffix: str = "") -> str:
     """A metric with what its labels must be; None: they must be there."""
     base, _, own = name.partition("{")
     wanted = [own.removesuffix("}")] if own else []

@@ -38,7 +38,7 @@ class Ref(msgspec.Struct, frozen=True, order=True):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {'/'.join(part for part in (self.namespace, self.name) if part)}"
 
 
 class Wishes(msgspec.Struct, frozen=True):

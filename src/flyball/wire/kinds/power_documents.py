@@ -62,6 +62,12 @@ def domain_of(one: Document) -> Domain:
     )
 
 
+def discover_label(one: Document) -> str:
+    """The node label whose values are domains below a PowerDomain; "": none is asked for."""
+    _, spec = _read("PowerDomain", one, specs.PowerDomainSpec)
+    return spec.discover or ""
+
+
 def discovered(domain: Domain, label: str, values: Iterable[str]) -> tuple[Domain, ...]:
     """A rack below the domain for each value of a node label, with the domain's settings and budget each."""
     return tuple(

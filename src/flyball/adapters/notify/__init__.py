@@ -1,0 +1,1 @@
+"""Where recommendations go beside objects and Events: Alertmanager, Slack, a git repository."""
