@@ -40,7 +40,7 @@ run-kubernetes: $(FLYBALL) prometheus ## govern a Kubernetes with engines under 
 
 test: $(FLYBALL) chromium sandbox-tools ## the whole suite, as in CI (all but the soak runs)
 	@echo "test: the whole suite"
-	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	@$(BIN)/python -m pytest -m "not soak" --durations 25 --durations-min 5 $(ARGS)
 
 chromium: # what the page's plots are tested in; Debian's, where we may install it
 	@command -v chromium >/dev/null || { \
