@@ -171,8 +171,20 @@ def test_another_controller_that_runs_is_seen(booth: Booth) -> None:
     booth.make()
     booth.done()
     time.sleep(1.1)  # who wrote when is known to the second
+    # Values of its own: who only takes away, or says the same, owns nothing that could be seen.
+    theirs = {
+        "type": "Active",
+        "status": "False",
+        "reason": "ModelProcessing",
+        "message": "theirs",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
     booth.edit(
-        "ModelBooster", "chat", {"status": {"observedGeneration": 1, "conditions": []}}, "status", "manager"
+        "ModelBooster",
+        "chat",
+        {"status": {"observedGeneration": 1, "conditions": [theirs]}},
+        "status",
+        "manager",
     )
     before = booth.booster()["metadata"]["resourceVersion"]
     said = eventually(lambda: [one for one in booth.events() if one["reason"] == "Contended"])
