@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from flyball.adapters.kubernetes.api import Api
-from flyball.sandbox.cluster import Options, Sandbox
 from tests.booster_cluster.booth import Booth
 from tests.booster_cluster.definitions import forget, have
-from tests.clusters import fleet, needed
-from tests.operator_cluster.desk import Desk, Running
+from tests.clusters import needed
+from tests.operator_cluster.desk import Desk, Running, at_desk
 
 OPERATOR = ("operator", "--no-loop", "--boost", "--local", "--namespace", "default")
 
@@ -22,11 +20,8 @@ OPERATOR = ("operator", "--no-loop", "--boost", "--local", "--namespace", "defau
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A terminal with a cluster in which none of Kthena's kinds is; leave it as it was found."""
     needed()
-    with (
-        ThreadPoolExecutor(1) as spawner,
-        Sandbox.start(Options(fleet=fleet(), cold_start=0.5)) as sandbox,
-    ):
-        yield Desk(sandbox, tmp_path_factory.mktemp("desk"), spawner)
+    with at_desk(tmp_path_factory.mktemp("desk")) as one:
+        yield one
 
 
 @pytest.fixture(scope="package")

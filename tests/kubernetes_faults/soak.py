@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from lightkube.resources.core_v1 import Pod
 
+from tests.campaigns import filled
 from tests.clusters import found, pods
 from tests.kubernetes_faults.proxy import Fault
 from tests.kubernetes_faults.world import MOST, NAMESPACE, LoopProcess, World, blind, strangers
@@ -57,13 +58,7 @@ class Soak:
 
     def run(self, count: int, until: float = float("inf")) -> list[Row]:
         """Disturb until there are so many rows, or until then by the monotonic clock."""
-        rows = _kept(self.file)
-        while len(rows) < count and time.monotonic() < until:
-            row = self._one(len(rows) + 1)
-            rows.append(row)
-            with self.file.open("ab") as file:
-                file.write(msgspec.json.encode(row) + b"\n")
-        return rows
+        return filled(self.file, Row, count, self._one, until)
 
     def _one(self, number: int) -> Row:
         chance = np.random.default_rng((self.seed, number))
@@ -157,12 +152,6 @@ class Soak:
             lambda: disturb(some), lambda: disturb(lambda method, path: None)
         )
         return kinds
-
-
-def _kept(file: Path) -> list[Row]:
-    if not file.exists():
-        return []
-    return [msgspec.json.decode(line, type=Row) for line in file.read_bytes().splitlines()]
 
 
 def table(rows: list[Row]) -> str:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flyball.sandbox.cluster import Options, Sandbox
-from tests.clusters import fleet, needed
-from tests.operator_cluster.desk import Desk
+from tests.clusters import eventually, needed
+from tests.operator_cluster.desk import Desk, at_desk
 
 
 @pytest.fixture(scope="package")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A terminal with a cluster in which nothing of ours is; leave it as it was found."""
     needed()
-    with (
-        ThreadPoolExecutor(1) as spawner,
-        Sandbox.start(Options(fleet=fleet(), cold_start=0.5)) as sandbox,
-    ):
-        yield Desk(sandbox, tmp_path_factory.mktemp("desk"), spawner)
+    with at_desk(tmp_path_factory.mktemp("desk")) as one:
+        yield one
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +23,7 @@ def kinds(desk: Desk) -> Iterator[None]:
     """The kinds; and no object of them is left behind."""
     desk.make("install")
     yield
-    assert "No resources found" in desk.kubectl("get", "inferno", "-A")
+    eventually(lambda: "No resources found" in desk.kubectl("get", "inferno", "-A"), 30.0)
     desk.make("uninstall")
 
 
@@ -45,4 +40,4 @@ def space(desk: Desk, kinds: None, request: pytest.FixtureRequest) -> Iterator[s
     )
     name = name.strip().removeprefix("namespace/")
     yield name
-    desk.kubectl("delete", "namespace", name)
+    desk.kubectl("delete", "namespace", name, "--wait=false")

@@ -17,9 +17,10 @@ from urllib.request import urlopen
 import yaml
 
 from flyball.sandbox.build import program
-from flyball.sandbox.cluster import Sandbox
+from flyball.sandbox.cluster import Options, Sandbox
 from flyball.sandbox.network import answers, free_ports
 from flyball.sandbox.processes import Process
+from tests.clusters import fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP = "inferno.platform.ai"
@@ -167,6 +168,16 @@ class Running:
         """What it said, requests left aside."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(line for line in lines if '"event": "request"' not in line)
+
+
+@contextmanager
+def at_desk(folder: Path) -> Iterator[Desk]:
+    """A terminal with a cluster of its own."""
+    with (
+        ThreadPoolExecutor(1) as spawner,
+        Sandbox.start(Options(fleet=fleet(), cold_start=0.5)) as sandbox,
+    ):
+        yield Desk(sandbox, folder, spawner)
 
 
 def condition(one: Object, kind: str) -> Object:

@@ -15,6 +15,7 @@ from flyball.operator.kinds import FIELDS, KINDS
 from flyball.operator.planning import built_in
 from flyball.wire.kinds.decided import unchanged
 from flyball.wire.kinds.documents import Objects, read_namespace
+from tests.campaigns import filled
 from tests.operator_cluster.desk import Object, made
 from tests.operator_cluster.replicas import Pair, strangers
 
@@ -63,13 +64,7 @@ class Soak:
 
     def run(self, count: int, until: float = float("inf")) -> list[Row]:
         """Disturb until there are so many rows, or until then by the monotonic clock."""
-        rows = kept(self.file)
-        while len(rows) < count and time.monotonic() < until:
-            row = self._one(len(rows) + 1)
-            rows.append(row)
-            with self.file.open("ab") as file:
-                file.write(msgspec.json.encode(row) + b"\n")
-        return rows
+        return filled(self.file, Row, count, self._one, until)
 
     def _one(self, number: int) -> Row:
         chance = np.random.default_rng((self.seed, number))
@@ -253,13 +248,6 @@ def server(name: str, chance: np.random.Generator) -> Object:
     now = {"accelerator": "A100", "numReplicas": 1, "load": load}
     spec = {"name": name, "class": "Premium", "model": "granite-13b", "currentAlloc": now}
     return made("Server", name, **spec)
-
-
-def kept(file: Path) -> list[Row]:
-    """Those of a run before."""
-    if not file.exists():
-        return []
-    return [msgspec.json.decode(line, type=Row) for line in file.read_bytes().splitlines()]
 
 
 def table(rows: list[Row]) -> str:

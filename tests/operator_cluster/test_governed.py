@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from urllib.request import urlopen
 
 import pytest
 
@@ -77,6 +78,10 @@ def test_it_is_recommended_for_and_acted_on_when_its_object_says_so(
     before = desk.get("deployment", "granite", space)
     assert before["spec"]["replicas"] == 1
     assert "flyball" not in {m["manager"] for m in before["metadata"].get("managedFields", [])}
+    with urlopen(f"{operator.url}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    desired = next(line for line in lines if line.startswith("inferno_desired_replicas{"))
+    assert f'namespace="{space}"' in desired and float(desired.split()[-1]) == wanted
 
     patch = '{"spec": {"mode": "act"}}'
     desk.kubectl("patch", "server", NAME, "-n", space, "--type", "merge", "-p", patch)

@@ -103,7 +103,8 @@ def _contents(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
 
 def _of_cluster(request: Request) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     from flyball.adapters.kubernetes.api import Api
-    from flyball.operator.variants import VARIANTS, Stored, config_maps, document
+    from flyball.operator.kinds import Stored
+    from flyball.operator.variants import VARIANTS, config_maps, document
 
     with closing(Api(request.kubeconfig, request.context)) as api:
         found = api.items(VARIANTS.path(request.namespace), Stored)

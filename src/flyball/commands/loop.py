@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -20,6 +21,7 @@ from flyball.wire.errors import WireError
 if TYPE_CHECKING:
     from flyball.loop.record import Cycle
     from flyball.server.page.live import Live
+    from flyball.server.service.run import Options
 
 DONE, WRONG, UNREACHABLE = 0, 2, 5
 TAKE_OVER: Seconds = 0.2
@@ -28,13 +30,17 @@ TAKE_OVER: Seconds = 0.2
 
 def run(request: Request) -> int:
     """Govern until told to end; returns the exit code."""
+    return guarded(lambda stack: _run(request, stack))
+
+
+def guarded(begin: Callable[[ExitStack], int]) -> int:
+    """Run what governs a cluster; returns its exit code, and says what it could not have."""
     from flyball.adapters.kubernetes.errors import ClusterError
     from flyball.adapters.ledger import LedgerError
 
     try:
-        _check(request)
         with ExitStack() as stack:
-            return _run(request, stack)
+            return begin(stack)
     except ClusterError as error:
         say(f"flyball: {error}")
         return UNREACHABLE
@@ -43,7 +49,8 @@ def run(request: Request) -> int:
         return WRONG
 
 
-def _check(request: Request) -> None:
+def check(request: Request) -> None:
+    """Whether the loop that is asked for can be. ValueError."""
     if not 0 <= request.period <= 86_400:
         raise ValueError(
             f"the period is {request.period:g}: seconds between cycles, up to 86400; 0: on demand only"
@@ -54,15 +61,35 @@ def _check(request: Request) -> None:
 
 
 def _run(request: Request, stack: ExitStack) -> int:
-    from flyball.adapters.ledger import Ledger
-    from flyball.loop.runner import Runner
     from flyball.server.controller import controller
-    from flyball.server.page.board import Board
-    from flyball.server.page.live import Live
     from flyball.server.service.run import Options, Serving, warning_of
 
+    check(request)
     options = Options(**request.listen)
     parts = parts_of(request, stack)
+    live, loop = loop_of(request, parts, stack)
+    hosts = hosts_of(options)
+    serving = Serving(controller(live, loop.invoke, loop.unready, str(request.ledger or ""), hosts), options)
+    if parts.recommender is not None:
+        serving.telemetry.registry.register(parts.recommender.gauges.registry)
+    start_scaler(request, parts, stack)
+    print(f"The loop governs {parts.address}; its page is {serving.url} (Ctrl-C ends it)", flush=True)
+    if warning := warning_of(options):
+        say(f"flyball: warning: {warning}")
+    if request.prometheus is None and request.collector is None:
+        say("flyball: no --prometheus: servers are governed by the load that their labels state")
+    start(live, loop, loop.run, stack)
+    serving.run()
+    return DONE
+
+
+def loop_of(request: Request, parts: Parts, stack: ExitStack) -> tuple[Live, Loop]:
+    """The loop of some parts, and what its page shows. LedgerError."""
+    from flyball.adapters.ledger import Ledger
+    from flyball.loop.runner import Runner
+    from flyball.server.page.board import Board
+    from flyball.server.page.live import Live
+
     ledger = None
     if request.ledger is not None:
         request.ledger.parent.mkdir(parents=True, exist_ok=True)
@@ -80,26 +107,25 @@ def _run(request: Request, stack: ExitStack) -> int:
         pace=request.speed,
     )
     live = Live(runner, Board(), None, "cluster")
-    loop = Loop(live, parts, CycleLog(request.cycle_log) if request.cycle_log else None)
-    hosts = None if not options.local else {"127.0.0.1", "localhost", "::1", options.host}
-    serving = Serving(controller(live, loop.invoke, loop.unready, str(request.ledger or ""), hosts), options)
-    if parts.recommender is not None:
-        serving.telemetry.registry.register(parts.recommender.gauges.registry)
-    start_scaler(request, parts, stack)
-    print(f"The loop governs {parts.address}; its page is {serving.url} (Ctrl-C ends it)", flush=True)
-    if warning := warning_of(options):
-        say(f"flyball: warning: {warning}")
-    if request.prometheus is None and request.collector is None:
-        say("flyball: no --prometheus: servers are governed by the load that their labels state")
-    thread = threading.Thread(target=loop.run, name="flyball-loop", daemon=True)
-    thread.start()
-    try:
-        serving.run()
-    finally:
+    return live, Loop(live, parts, CycleLog(request.cycle_log) if request.cycle_log else None)
+
+
+def hosts_of(options: Options) -> set[str] | None:
+    """Names under which pages are served; None: any."""
+    return {"127.0.0.1", "localhost", "::1", options.host} if options.local else None
+
+
+def start(live: Live, loop: Loop, run: Callable[[], None], stack: ExitStack) -> None:
+    """Run a loop in a thread of its own, until the stack ends."""
+    thread = threading.Thread(target=run, name="flyball-loop", daemon=True)
+
+    def end() -> None:
         live.close()
         loop.end()
         thread.join(15.0)
-    return DONE
+
+    thread.start()
+    stack.callback(end)
 
 
 class CycleLog:

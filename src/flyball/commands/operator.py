@@ -9,26 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flyball.commands.loop_parts import ANSWER, Request, lease_of, own_namespace
+from flyball.commands.loop import DONE, check, guarded, hosts_of, loop_of, start
+from flyball.commands.loop_parts import ANSWER, Request, lease_of, own_namespace, parts_of
 from flyball.commands.output import say
 from flyball.units import Seconds
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from flyball.adapters.kubernetes.api import Api
+    from flyball.adapters.kubernetes.events import Events
     from flyball.adapters.kubernetes.lease import Lease
     from flyball.commands.loop import Loop
     from flyball.commands.operator_boosters import Boosting
     from flyball.loop.ports import Actuator
     from flyball.operator.assembler import KindsAssembler
-    from flyball.operator.kinds import Kinds
+    from flyball.operator.kinds import Kinds, Stored
     from flyball.operator.planning import Planner
     from flyball.operator.published import Publisher
     from flyball.operator.reconciler import Reconciler, Told
     from flyball.operator.variants import Variants
     from flyball.operator.work import Work
     from flyball.server.service.service import Service
+    from flyball.wire.kinds.inferno_objects import Ref
 
-DONE, WRONG, UNREACHABLE = 0, 2, 5
 SETTLE: Seconds = 0.05
 """So long a change waits for others of the same hand."""
 RESYNC: Seconds = 300.0
@@ -61,19 +65,7 @@ class OperatorRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(request: OperatorRequest) -> int:
     """Run until told to end; returns the exit code."""
-    from flyball.adapters.kubernetes.errors import ClusterError
-    from flyball.adapters.ledger import LedgerError
-    from flyball.wire.errors import WireError
-
-    try:
-        with ExitStack() as stack:
-            return _run(request, stack)
-    except ClusterError as error:
-        say(f"flyball: {error}")
-        return UNREACHABLE
-    except (WireError, LedgerError, ValueError) as error:
-        say(f"flyball: {error}")
-        return WRONG
+    return guarded(lambda stack: _run(request, stack))
 
 
 def _run(request: OperatorRequest, stack: ExitStack) -> int:
@@ -81,6 +73,7 @@ def _run(request: OperatorRequest, stack: ExitStack) -> int:
     from flyball.server.service.run import Options, Serving, warning_of
 
     asked = request.asked
+    check(asked)
     if request.wva and not request.loop:
         raise ValueError("--wva names workloads to govern, and --no-loop governs none: give one of them")
     options = Options(**asked.listen)
@@ -89,9 +82,10 @@ def _run(request: OperatorRequest, stack: ExitStack) -> int:
     if request.local:
         _install(api)
     operator = _Operator(request, api, namespace, stack)
-    hosts = None if not options.local else {"127.0.0.1", "localhost", "::1", options.host}
-    serving = Serving(operator.service(hosts), options)
+    serving = Serving(operator.service(hosts_of(options)), options)
     serving.telemetry.registry.register(operator.figures)
+    if operator.gauges is not None:
+        serving.telemetry.registry.register(operator.gauges)
     print(f"The operator keeps {api.address}; it is at {serving.url} (Ctrl-C ends it)", flush=True)
     if warning := warning_of(options):
         say(f"flyball: warning: {warning}")
@@ -134,6 +128,8 @@ class _Operator:
         stack.callback(self.events.close)
         told = _teller(self.events)
         self.loop: Loop | None = None
+        self.gauges: Collector | None = None
+        """Of what the loop wants."""
         self.lease: Lease
         self.publisher: Publisher | None = None
         if request.loop:
@@ -163,14 +159,8 @@ class _Operator:
 
     def _govern(self, told: Told) -> None:
         """The control loop, with what our kinds say."""
-        from flyball.adapters.ledger import Ledger
-        from flyball.commands.loop import Loop
-        from flyball.commands.loop_parts import parts_of
-        from flyball.loop.runner import Runner
         from flyball.operator.assembler import KindsAssembler
         from flyball.operator.published import Publisher
-        from flyball.server.page.board import Board
-        from flyball.server.page.live import Live
 
         made: list[KindsAssembler] = []
 
@@ -191,16 +181,10 @@ class _Operator:
         self.lease = parts.lease
         self.publisher = Publisher(self._api, parts.lease, self.kinds, told=told)
         self._stack.callback(self.publisher.close)
-        ledger = None
-        if asked.ledger is not None:
-            from importlib.metadata import version
-
-            asked.ledger.parent.mkdir(parents=True, exist_ok=True)
-            ledger = self._stack.enter_context(closing(Ledger(asked.ledger, version("flyball"))))
-        hands = Telling(parts.hands, lambda: self._publish(made[-1]))
-        runner = Runner(parts.law, parts.reader, parts.reader, hands, parts.reader, ledger, pace=asked.speed)
-        self.live = Live(runner, Board(), None, "cluster")
-        self.loop = Loop(self.live, parts)
+        parts.hands = Telling(parts.hands, lambda: self._publish(made[-1]))
+        if parts.recommender is not None:
+            self.gauges = parts.recommender.gauges.registry
+        self.live, self.loop = loop_of(asked, parts, self._stack)
 
     def _publish(self, assembler: KindsAssembler) -> tuple[str, ...]:
         from flyball.operator.published import Seen
@@ -242,13 +226,10 @@ class _Operator:
         self._stack.callback(self.work.stop)
         if self.boosting is not None:
             self.boosting.start(self._stack)
-        threads = [threading.Thread(target=self._follow, name="flyball-lead", daemon=True)]
         if self.loop is not None:
-            threads.append(threading.Thread(target=self._loop, name="flyball-loop", daemon=True))
-            self._stack.callback(self._end_loop, threads[-1])
+            start(self.live, self.loop, self._loop, self._stack)
         self._stack.callback(self._stop.set)
-        for thread in threads:
-            thread.start()
+        threading.Thread(target=self._follow, name="flyball-lead", daemon=True).start()
 
     def unready(self) -> str:
         """Why it cannot serve; "": it can."""
@@ -260,12 +241,6 @@ class _Operator:
         if self.variants is not None:
             self.variants.watch.wait(LISTED_VARIANTS)
         self.loop.run()
-
-    def _end_loop(self, thread: threading.Thread) -> None:
-        assert self.loop is not None
-        self.live.close()
-        self.loop.end()
-        thread.join(15.0)
 
     def _may(self) -> bool:
         return self.lease.holds() and self.kinds.synced
@@ -352,12 +327,10 @@ def _planner(request: OperatorRequest, kinds: Kinds) -> tuple[Planner, Any]:
     return kept, kept.push
 
 
-def _teller(events: Any) -> Told:
-    from flyball.adapters.kubernetes.events import Object
+def _teller(events: Events) -> Told:
     from flyball.operator.kinds import KINDS
 
-    def told(stored: Any, ref: Any, reason: str, message: str, warning: bool) -> None:
-        about = Object(KINDS[ref.kind], ref.namespace, ref.name, stored.metadata.uid)
-        events.say(about, reason, message or reason, "Warning" if warning else "Normal")
+    def told(stored: Stored, ref: Ref, reason: str, message: str, warning: bool) -> None:
+        events.tell(KINDS[ref.kind], stored.metadata, reason, message, warning)
 
     return told

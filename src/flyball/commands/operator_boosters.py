@@ -13,9 +13,11 @@ from flyball.units import Seconds
 
 if TYPE_CHECKING:
     from flyball.adapters.kubernetes.api import Api
+    from flyball.adapters.kubernetes.events import Events
     from flyball.adapters.kubernetes.lease import Lease
+    from flyball.operator.booster import Told
     from flyball.operator.booster_around import Around
-    from flyball.operator.booster_kinds import Key
+    from flyball.operator.booster_kinds import Key, StoredBooster
     from flyball.wire.admission import Asked, Verdict
 
 THREADS = 8
@@ -30,7 +32,7 @@ class Boosting:
     """Watches, looks and tells, while this process holds the lease."""
 
     def __init__(
-        self, request: Request, api: Api, lease: Lease, namespace: str, events: Any, stack: ExitStack
+        self, request: Request, api: Api, lease: Lease, namespace: str, events: Events, stack: ExitStack
     ) -> None:
         from flyball.adapters.kubernetes.api import Api as Connection
         from flyball.adapters.kubernetes.free_cards import free_cards
@@ -119,17 +121,10 @@ def _says(booster: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return booster.get("spec"), {k: v for k, v in annotations.items() if k.startswith("flyball.dev/")}
 
 
-def _teller(events: Any) -> Any:
-    from flyball.adapters.kubernetes.events import Object
+def _teller(events: Events) -> Told:
     from flyball.operator.booster_kinds import BOOSTER
 
-    def told(stored: Any, reason: str, message: str, warning: bool) -> None:
-        about = stored.metadata
-        events.say(
-            Object(BOOSTER, about.namespace, about.name, about.uid),
-            reason,
-            message or reason,
-            "Warning" if warning else "Normal",
-        )
+    def told(stored: StoredBooster, reason: str, message: str, warning: bool) -> None:
+        events.tell(BOOSTER, stored.metadata, reason, message, warning)
 
     return told

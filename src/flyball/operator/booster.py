@@ -34,7 +34,7 @@ from flyball.operator.booster_kinds import (
 from flyball.operator.booster_status import CONTENDED, MANAGER, Found, contender, status_of
 from flyball.operator.conditions import Document
 from flyball.operator.reconciler import moment
-from flyball.operator.writes import Fence, Leads
+from flyball.operator.writes import Fence, Leads, head_of
 from flyball.units import Seconds
 from flyball.wire.errors import WireError
 from flyball.wire.kthena import WORKLOAD_API
@@ -311,17 +311,7 @@ class Boosters:
         """Whether it was there still."""
         fence.check()
         about = stored.metadata
-        body: dict[str, object] = {
-            "apiVersion": WORKLOAD_API,
-            "kind": BOOSTER.name,
-            "metadata": {
-                "name": about.name,
-                "namespace": about.namespace,
-                "uid": about.uid,
-                "resourceVersion": about.resource_version,
-            },
-            "status": status,
-        }
+        body = head_of(BOOSTER, about) | {"status": status}
         path = BOOSTER.path(about.namespace, about.name, "status")
         try:
             there = self._api.put(path, body, StoredBooster, fieldManager=MANAGER)

@@ -10,6 +10,7 @@ import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ClusterError, NotFound
+from flyball.adapters.kubernetes.freeze import CONFIG_MAP
 from flyball.boosting.settings import Images, Settings
 from flyball.operator.booster_kinds import BoosterKinds
 from flyball.units import Seconds
@@ -49,7 +50,7 @@ class Surroundings:
         every: Seconds = EVERY,
         now: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        self._path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG}"
+        self._path = CONFIG_MAP.path(namespace, CONFIG)
         self._api, self._kinds, self._every, self._now = api, kinds, every, now
         self._read: Seconds | None = None
         self._known = Images()

@@ -81,26 +81,17 @@ class Child(Read, frozen=True):
     @property
     def owner(self) -> str:
         """Uid of the ModelBooster that owns it; "": none does."""
-        return next(
-            (
-                str(one.get("uid"))
-                for one in self.metadata.owner_references
-                if one.get("kind") == BOOSTER.name
-            ),
-            "",
-        )
+        return str(self._owner.get("uid", ""))
 
     @property
     def owner_name(self) -> str:
         """Its name."""
-        return next(
-            (
-                str(one.get("name"))
-                for one in self.metadata.owner_references
-                if one.get("kind") == BOOSTER.name
-            ),
-            "",
-        )
+        return str(self._owner.get("name", ""))
+
+    @property
+    def _owner(self) -> dict[str, Any]:
+        owners = self.metadata.owner_references
+        return next((one for one in owners if one.get("kind") == BOOSTER.name), {})
 
     def document(self) -> dict[str, Any]:
         """As the pure functions compare it."""

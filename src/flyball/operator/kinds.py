@@ -46,14 +46,7 @@ class Kinds:
     """Watches all six. `changed` is called with the kind and name of whatever changed."""
 
     def __init__(self, api: Api, changed: Callable[[Ref], None], namespace: str = "") -> None:
-        self.watches = {name: self._watch(api, kind, changed, namespace) for name, kind in KINDS.items()}
-
-    @staticmethod
-    def _watch(api: Api, kind: Kind, changed: Callable[[Ref], None], namespace: str) -> Watch[Stored]:
-        def told(key: tuple[str, str]) -> None:
-            changed(Ref(kind.name, *key))
-
-        return Watch(api, kind, Stored, told, namespace=namespace)
+        self.watches = {name: watch_of(api, kind, changed, namespace) for name, kind in KINDS.items()}
 
     def start(self) -> None:
         """Begin to list and to watch."""
@@ -95,6 +88,11 @@ class Kinds:
     def objects(self, namespace: str) -> Objects:
         """All of a namespace, as `wire` reads them."""
         return objects_of({ref_of(kind, one): one for kind in FIELDS for one in self.all(kind, namespace)})
+
+
+def watch_of(api: Api, kind: Kind, changed: Callable[[Ref], None], namespace: str) -> Watch[Stored]:
+    """A watch that tells which object changed."""
+    return Watch(api, kind, Stored, lambda key: changed(Ref(kind.name, *key)), namespace=namespace)
 
 
 def objects_of(found: Mapping[Ref, Stored]) -> Objects:

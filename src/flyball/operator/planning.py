@@ -60,7 +60,7 @@ def built_in(fleet: Fleet) -> Outcome:
     found, first = decided(fleet, made), first_of(fleet)
     results = {}
     for one in made.servers:
-        served = one.status in ("served", "idle") and all(promise.met for promise in one.promises)
+        served = one.keeps_promises
         results[one.server] = Result(
             decided=found[one.server],
             feasible=served,

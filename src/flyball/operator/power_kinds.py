@@ -11,7 +11,7 @@ import msgspec
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.governed import Kind
 from flyball.adapters.kubernetes.watch import Watch
-from flyball.operator.kinds import Stored, document
+from flyball.operator.kinds import Stored, document, ref_of, watch_of
 from flyball.spec.power import DeviceProfile, Domain, Mode, Policy
 from flyball.units import Seconds
 from flyball.wire import climatik
@@ -55,7 +55,7 @@ class PowerKinds:
         """`namespace`: of policies; "": all. `climatik_mode`: of policies that Climatik's objects make."""
         self._mode = climatik_mode
         self.watches: dict[str, Watch[Stored]] = {
-            kind.path(): _watch(api, kind, changed, namespace if kind.name in _NAMESPACED else "")
+            kind.path(): watch_of(api, kind, changed, namespace if kind.name in _NAMESPACED else "")
             for kind in (*KINDS.values(), *CLIMATIK)
         }
 
@@ -121,7 +121,7 @@ def read_objects(stored: Mapping[str, Iterable[Stored]], climatik_mode: Mode = "
             try:
                 found.append(parse(document(one)))
             except WireError as error:
-                problems[Ref(kind, one.metadata.namespace, one.metadata.name)] = str(error)
+                problems[ref_of(kind, one)] = str(error)
         return found
 
     pairs = read(kinds.POWER_DOMAIN.kind, lambda one: (domain_of(one), discover_label(one)))
@@ -134,10 +134,3 @@ def read_objects(stored: Mapping[str, Iterable[Stored]], climatik_mode: Mode = "
         profiles=tuple(read(kinds.DEVICE_POWER_PROFILE.kind, profile_of)),
         problems=problems,
     )
-
-
-def _watch(api: Api, kind: Kind, changed: Callable[[Ref], None], namespace: str) -> Watch[Stored]:
-    def told(key: tuple[str, str]) -> None:
-        changed(Ref(kind.name, *key))
-
-    return Watch(api, kind, Stored, told, namespace=namespace)

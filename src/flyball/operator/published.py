@@ -171,8 +171,7 @@ def _holds(step: Step, planned: ServerPlan | None) -> Iterable[Holds]:
     yield readiness("")
     why = moves.why(step)
     if planned is not None:
-        fine = planned.status in ("served", "idle") and all(p.met for p in planned.promises)
-        yield Holds("Feasible", fine, camel(planned.reason), why)
+        yield Holds("Feasible", planned.keeps_promises, camel(planned.reason), why)
     blind = next((hold for hold in step.holds if hold.guard == "no_data"), None)
     held = next((hold for hold in step.holds if hold.guard != "no_data"), None)
     if held is None:

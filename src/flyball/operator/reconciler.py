@@ -72,8 +72,6 @@ class Reconciler:
         self._wall, self._now = wall, now
         self._ran: dict[Ref, tuple[str, Seconds]] = {}
         self._pool = ThreadPoolExecutor(WORKERS, "flyball-statuses")
-        self.first: Seconds | None = None
-        """When the first plan was made, by `now`; None: not yet."""
         self.writes = 0
 
     def close(self) -> None:
@@ -163,7 +161,6 @@ class Reconciler:
             outcome = self._planner(read_namespace(objects, ref.name).fleet)
         except Unanswered as error:
             return None, str(error), AGAIN
-        self.first = self._now() if self.first is None else self.first
         return outcome, "", asked.period or None
 
     def _optimizer(

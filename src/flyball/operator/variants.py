@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-import msgspec
 
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import ApiError, ClusterError
+from flyball.adapters.kubernetes.freeze import CONFIG_MAP, ConfigMap
 from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Kind
-from flyball.adapters.kubernetes.objects import Metadata, Read
+from flyball.adapters.kubernetes.listing import FORBIDDEN
 from flyball.adapters.kubernetes.watch import Watch
+from flyball.operator.kinds import Stored
 from flyball.profiles import library
 from flyball.units import Seconds
 from flyball.wire.inferno_in import DEFAULT_CLASS
@@ -24,26 +23,10 @@ from flyball.wire.wva_config import CLASSES, PRICES
 from flyball.wire.wva_shapes import GROUP, KIND, PLURAL, VERSION
 
 VARIANTS = Kind(GROUP, VERSION, PLURAL, KIND)
-CONFIG_MAPS = Kind("", "v1", "configmaps", "ConfigMap")
 LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet")
 WORKLOADS = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, LEADER_WORKER_SET)}
 FRESH: Seconds = 60.0
 """So long what ConfigMaps say is taken for granted."""
-FORBIDDEN = 403
-
-
-class Stored(Read, frozen=True):
-    """An object; what stands in it is read by `wire`."""
-
-    metadata: Metadata = Metadata()
-    spec: Any = None
-
-
-class ConfigMap(Read, frozen=True):
-    """A ConfigMap."""
-
-    metadata: Metadata = Metadata()
-    data: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Variants:
@@ -116,7 +99,7 @@ def config_maps(api: Api) -> tuple[tuple[Document, ...], str]:
     found: list[Document] = []
     for name in (PRICES, CLASSES):
         try:
-            maps = api.items(CONFIG_MAPS.path(), ConfigMap, fields=f"metadata.name={name}")
+            maps = api.items(CONFIG_MAP.path(), ConfigMap, fields=f"metadata.name={name}")
         except ApiError as error:
             if error.status != FORBIDDEN:
                 raise

@@ -54,7 +54,7 @@ class Writes:
     def status(self, kind: str, one: Stored, status: Document) -> Stored:
         """Replace a status; Conflict: somebody wrote since it was read."""
         body: dict[str, object] = {
-            **_head(KINDS[kind], one.metadata),
+            **head_of(KINDS[kind], one.metadata),
             "status": {key: value for key, value in status.items() if value is not None},
         }
         return self._put(kind, f"{_path(kind, one)}/status", body)
@@ -95,7 +95,8 @@ def _path(kind: str, one: Stored) -> str:
     return KINDS[kind].path(one.metadata.namespace, one.metadata.name)
 
 
-def _head(kind: Kind, metadata: Metadata) -> dict[str, object]:
+def head_of(kind: Kind, metadata: Metadata) -> dict[str, object]:
+    """What says which object is to be replaced, and as which it was read."""
     return {
         "apiVersion": f"{kind.group}/{kind.version}",
         "kind": kind.name,

@@ -144,6 +144,11 @@ class ServerPlan(msgspec.Struct, frozen=True):
     shortages: tuple[Shortage, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
 
+    @property
+    def keeps_promises(self) -> bool:
+        """Whether it is served whole, or idle, and every target is met."""
+        return self.status in ("served", "idle") and all(promise.met for promise in self.promises)
+
 
 class ResourceUse(msgspec.Struct, frozen=True):
     """How much of a resource row the plan uses."""

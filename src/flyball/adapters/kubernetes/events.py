@@ -19,7 +19,7 @@ import msgspec
 from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import Conflict, NotFound
 from flyball.adapters.kubernetes.governed import Kind
-from flyball.adapters.kubernetes.objects import Read
+from flyball.adapters.kubernetes.objects import Metadata, Read
 from flyball.units import Seconds
 
 EVENT = Kind("", "v1", "events", "Event")
@@ -114,6 +114,11 @@ class Events:
         """Events that an object may have now."""
         left, since = self._allowance.get(uid, (float(AT_ONCE), self._now()))
         return min(float(AT_ONCE), left + (self._now() - since) / REFILL)
+
+    def tell(self, kind: Kind, about: Metadata, reason: str, message: str, warning: bool) -> None:
+        """The same of an object whose metadata are at hand; without words the reason speaks for itself."""
+        one = Object(kind, about.namespace, about.name, about.uid)
+        self.say(one, reason, message or reason, "Warning" if warning else "Normal")
 
     def flush(self) -> None:
         """Wait until all is written."""
