@@ -81,7 +81,8 @@ def test_it_is_recommended_for_and_acted_on_when_its_object_says_so(
     with urlopen(f"{operator.url}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     desired = next(line for line in lines if line.startswith("inferno_desired_replicas{"))
-    assert f'namespace="{space}"' in desired and float(desired.split()[-1]) == wanted
+    assert f'namespace="{space}"' in desired
+    assert float(desired.split()[-1]) == wanted
 
     patch = '{"spec": {"mode": "act"}}'
     desk.kubectl("patch", "server", NAME, "-n", space, "--type", "merge", "-p", patch)

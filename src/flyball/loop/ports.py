@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from flyball.power.view import View
 from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
+from flyball.spec.power import Answer, PowerSeen
 from flyball.spec.snapshot import Scrape
 from flyball.units import Seconds
 
@@ -32,6 +34,22 @@ class Sensor(Protocol):
 
     def observe(self) -> Scrape:
         """One scrape. What cannot be read is absent in it. Any exception: nothing can be seen now."""
+        ...
+
+
+class PowerSensor(Protocol):
+    """What can be seen of watts, and what is asked for them."""
+
+    def look(self, seen: Scrape) -> PowerSeen:
+        """Domains, policies, readings and pods, as of a scrape. Any exception: nothing is known."""
+        ...
+
+
+class Algorithms(Protocol):
+    """Third parties' functions that say how many replicas each server may have."""
+
+    def ask(self, algorithm: str, parameters: Mapping[str, object], view: View) -> Answer:
+        """Its answer; one that fails, hangs or asks for too much is an answer too. No exception."""
         ...
 
 

@@ -28,6 +28,7 @@ GUARD = {
     "blast_radius": "others change first",
     "hand_over": "the old ones stay until the new ones are ready",
     "cards": "cards are not free",
+    "power": "there are no watts for it",
 }
 
 MANY = 4.0

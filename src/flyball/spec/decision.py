@@ -8,6 +8,7 @@ import msgspec
 
 from flyball.spec.known import Known
 from flyball.spec.plan import Option, Plan
+from flyball.spec.power import PowerPlan
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 
 Cause = Literal[
@@ -31,6 +32,7 @@ Guard = Literal[
     "blast_radius",  # too many servers would change at once
     "hand_over",  # the old accelerator stays until the new one is ready
     "cards",  # cards are not free yet
+    "power",  # there are no watts for it
 ]
 
 
@@ -99,3 +101,5 @@ class Decision(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     known: tuple[Known, ...] = ()
     """Of the profiles that are in use or were read, as of the last plan; in order of name."""
+    power: PowerPlan | None = None
+    """None: nobody looks at power."""

@@ -261,7 +261,100 @@ class DeviceProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: str = ""
 
 
+# ---- what a cycle sees -------------------------------------------------------------------------
+
+
+class PowerWorkload(msgspec.Struct, frozen=True):
+    """Something with replicas that policies may select: a governed server, or another workload with pods."""
+
+    name: str
+    """Of the server that it is; of others `namespace/Kind/name`."""
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    """Of its pods."""
+    scaled_by: tuple[WorkloadRef, ...] = ()
+    """Itself and all that scale it: a policy may name any of them."""
+    replicas: int = 0
+    """Asked for now."""
+    least: int = 0
+    most: int | None = None
+    """Its user's own bounds, as they were before anything of ours; None: no maximum."""
+    wanted: int | None = None
+    """What it would have without us; None: what the plan says, of governed servers."""
+    governed: bool = True
+    """Whether the plan decides its replicas."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an algorithm said, or why it said nothing."""
+
+    algorithm: str
+    replicas: dict[str, float] | None = None
+    """At most, by workload; None: there is no answer, and the safety filter acts alone."""
+    problem: str = ""
+
+
+class PowerSeen(msgspec.Struct, frozen=True):
+    """All that is known of power at one instant: what is asked for, and what is read."""
+
+    now: Seconds
+    """Since 1970: schedules and windows go by it."""
+    tau: Seconds
+    """From a reading to the end of what it causes: period, slowest lever and drain."""
+    domains: tuple[Domain, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    nodes: tuple[PowerNode, ...] = ()
+    readings: tuple[PowerReading, ...] = ()
+    pods: tuple[PlacedPod, ...] = ()
+    workloads: tuple[PowerWorkload, ...] = ()
+    answers: dict[str, Answer] = {}
+    """By policy, `namespace/name`."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, and why."""
+
+
+class HeatLimit(msgspec.Struct, frozen=True):
+    """An inlet that may not get too warm."""
+
+    domain: str
+    margin: float
+    """Kelvin that are left above the supply for what is up for decision."""
+    kelvin_per_watt: dict[str, float]
+    """By domain."""
+
+
+class WattLimits(msgspec.Struct, frozen=True):
+    """What the replicas that are up for decision may draw, and where they are."""
+
+    watts: dict[str, Watts] = {}
+    """By domain, for them alone: its threshold less all else that draws there."""
+    heat: tuple[HeatLimit, ...] = ()
+    places: dict[str, tuple[str, ...]] = {}
+    """Sets of nodes that have none in common, with the domains that each is in."""
+    replicas: dict[str, dict[str, int]] = {}
+    """By server: how many it has in each place, on the accelerator that it is on."""
+    free: dict[str, dict[str, int]] = {}
+    """By type of cards: how many are free in each place."""
+
+
 # ---- what is recommended -----------------------------------------------------------------------
+
+
+class WorkloadCap(msgspec.Struct, frozen=True):
+    """Replicas that a workload may have at most, for the watts."""
+
+    workload: str
+    most: int
+    """What it may go to now: the next step, never below its least nor above its user's maximum."""
+    goal: int
+    """Where the steps lead."""
+    policy: str = ""
+    lever: Lever = "replicas"
+    mode: Mode = "Recommend"
+    """In Enforce it is carried out, else told."""
+    at_once: bool = False
+    """An emergency: no steps."""
+    reason: str = ""
 
 
 class PowerAction(msgspec.Struct, frozen=True, gc=False):
@@ -306,4 +399,20 @@ class DomainState(msgspec.Struct, frozen=True):
     """What one more kilowatt saves."""
     feasible: bool = True
     """Floors, protection and resident idle fit under the budget."""
+    notes: tuple[str, ...] = ()
+
+
+class PowerPlan(msgspec.Struct, frozen=True):
+    """What a cycle says of power."""
+
+    domains: tuple[DomainState, ...] = ()
+    caps: tuple[WorkloadCap, ...] = ()
+    """Of all workloads that may not have what they want."""
+    recommendations: tuple[Recommendation, ...] = ()
+    hot: tuple[str, ...] = ()
+    """Nodes that replicas should go from first, the hottest first."""
+    overruled: dict[str, str] = {}
+    """By policy, `namespace/name`: which others are more restrictive, in a sentence."""
+    infeasible: tuple[str, ...] = ()
+    """Budgets that cannot be held, in a sentence each with the mend."""
     notes: tuple[str, ...] = ()

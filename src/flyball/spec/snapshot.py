@@ -11,6 +11,7 @@ import msgspec
 
 from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
+from flyball.spec.power import PowerSeen
 from flyball.units import Seconds
 
 Quantile = Literal["mean", "p50", "p90", "p95", "p99"]
@@ -88,3 +89,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     seen: Scrape
     advice: tuple[Order, ...] | None = None
     """What an optimizer elsewhere said; None: none was asked, or it gave no answer."""
+    power: PowerSeen | None = None
+    """None: nobody looks at power."""
