@@ -3,6 +3,7 @@
 python -m benchmarks                 everything
 python -m benchmarks candidates      microseconds a pair, and the ratio to the reference
 python -m benchmarks solve           limited and overloaded fleets: seconds, gap, proof
+python -m benchmarks power           watts as rows: 200 x 8 x 20 racks and a site; prices of kilowatts
 python -m benchmarks process         a cold process from file to written plan: seconds and memory
 python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
 python -m benchmarks accuracy        the latency model beside the plant: means, p95, p99
@@ -39,6 +40,7 @@ from benchmarks.cluster import bench_cluster
 from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.operator import bench_operator
+from benchmarks.power import bench_power
 from benchmarks.prometheus import bench_prometheus
 from benchmarks.reference import optimizer as reference
 from benchmarks.services import bench_services
@@ -167,6 +169,7 @@ def main() -> int:
     every = {
         "candidates": bench_candidates,
         "solve": bench_solve,
+        "power": bench_power,
         "process": bench_process,
         "services": bench_services,
         "forecast": bench_forecast,

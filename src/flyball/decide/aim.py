@@ -20,6 +20,7 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.spec.decision import Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
+from flyball.spec.power import WattLimits
 from flyball.spec.server import Allocation, Load, Server
 from flyball.spec.service_class import MEAN, Metric
 from flyball.units import RequestsPerSecond, Seconds, Tokens
@@ -89,23 +90,23 @@ def asked_of_plan(
     )
 
 
-def plan_of(asked: Fleet, without_margins: Fleet) -> Planned:
+def plan_of(asked: Fleet, without_margins: Fleet, watts: WattLimits | None = None) -> Planned:
     """Plan such a fleet, and say what it means for each server.
 
-    Where cards are short, margins go first: those of profiles, then all.
+    Where cards or watts are short, margins go first: those of profiles, then all.
     """
     sized = candidates(asked)
-    made = plan(asked, sized)
+    made = plan(asked, sized, watts=watts)
     lean = _short(made)
     if lean and any(p.margin > 1.0 for p in asked.profiles):
         asked = likely(asked)
         sized = candidates(asked)
-        made = plan(asked, sized)
+        made = plan(asked, sized, watts=watts)
         lean = _short(made)
     if lean:
         asked = without_margins
         sized = candidates(asked)
-        made = by_priority(asked, plan(asked, sized))
+        made = by_priority(asked, plan(asked, sized, watts=watts), watts)
     max_rate: dict[str, dict[str, float]] = {}
     names = [a.name for a in asked.accelerators]
     for pair in np.flatnonzero(sized.excluded == 0).tolist():

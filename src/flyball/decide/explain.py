@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from flyball.queueing.percentiles import Metric
 from flyball.solve.candidates import BINDINGS, Candidates
 from flyball.solve.pairs import EXCLUSIONS, WAIT_MARGIN
-from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution, parts
+from flyball.solve.problem import NONE, FloatArray, IntArray, Problem, Solution, takings
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Promise, Reason, ServerPlan, Shortage, Status
 from flyball.spec.service_class import MEAN, Target
@@ -45,7 +45,6 @@ class Explainer:
             solution,
         )
         self.free = problem.limit - taken
-        self.unlimited = fleet.settings.unlimited or fleet.settings.solver == "unlimited"
         self._rows = [
             (metric, quantile, Target(metric, 0.0, quantile).statistic)
             for metric, quantile in sized.pairs.target_rows()
@@ -89,10 +88,9 @@ class Explainer:
     def _look_for_room(self) -> None:
         """Which uses of rows by options need more than is free beside what the option's server holds now."""
         problem = self.problem
-        s, o, n = parts(self.solution)
+        server, use, amount = takings(problem, self.solution)
         held = np.zeros((len(problem.names), len(problem.rows)))
-        use, part = problem.uses(o)
-        np.add.at(held, (s[part], problem.use_row[use]), problem.each[use] * n[part])
+        np.add.at(held, (server, problem.use_row[use]), amount)
         option = np.repeat(np.arange(problem.server.size), np.diff(problem.use_start))
         self._needed = problem.each * problem.replicas[option]
         self._room = self.free[problem.use_row] + held[problem.server[option], problem.use_row]
@@ -237,7 +235,7 @@ class Explainer:
         mine = self._merit[option]
         dearer = [o for o in options if o != option and self._merit[o] >= mine]
         for o in dearer:
-            if self.unlimited or not self._short[o]:
+            if not self._short[o]:
                 return o
         return dearer[0] if dearer else next((o for o in options if o != option), NONE)
 

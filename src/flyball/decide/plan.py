@@ -17,29 +17,39 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.problem import cost_of, used, value_of
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
+from flyball.spec.power import WattLimits
 from flyball.units import Seconds
 
 
-def plan(fleet: Fleet, sized: Candidates | None = None, budget: Seconds | None = None) -> Plan:
+def plan(
+    fleet: Fleet,
+    sized: Candidates | None = None,
+    budget: Seconds | None = None,
+    watts: WattLimits | None = None,
+) -> Plan:
     """Plan a fleet. `sized` are its candidates where they are at hand already. Same fleet, same plan.
 
     But for `budget`: solvers that it stops leave a valid plan, no worse than greedy's, which notes it.
+    `watts` hold whatever the settings are.
     """
     sized = candidates(fleet) if sized is None else sized
-    problem, pairs = problem_of(fleet, sized)
+    problem, pairs = problem_of(fleet, sized, watts)
     solution = auto.solve(problem, fleet.settings, budget)
     taken = used(problem, solution)
     servers = Explainer(fleet, sized, problem, pairs, solution, taken).servers()
-    unlimited = fleet.settings.unlimited or fleet.settings.solver == "unlimited"
     cost, objective = cost_of(problem, solution), value_of(problem, solution)
-    watts = [part.watts for s in servers if s.allocation for part in (s.mix or (s.allocation,))]
+    given = [part for s in servers if s.allocation for part in (s.mix or (s.allocation,))]
+    drawn = [part.watts for part in given]
     notes = [fleet.settings.note] if fleet.settings.note else []
+    if problem.watts and None in drawn:
+        dark = ", ".join(sorted({part.accelerator for part in given if part.watts is None}))
+        notes.append(f"no power curve is known of {dark}: what it draws is not in the watts of the plan")
     return Plan(
         generation=fleet.generation,
         solver=solution.solver,
         servers=servers,
         resources=tuple(
-            ResourceUse(name, float(n), math.inf if unlimited else float(limit))
+            ResourceUse(name, float(n), float(limit))
             for name, n, limit in zip(problem.rows, taken, problem.limit, strict=True)
         ),
         objective=objective,
@@ -47,7 +57,7 @@ def plan(fleet: Fleet, sized: Candidates | None = None, budget: Seconds | None =
         gap=_gap(objective, solution.bound, cost),
         proved=solution.proved,
         cost=cost,
-        watts=None if any(w is None for w in watts) else float(np.sum([w for w in watts if w is not None])),
+        watts=None if None in drawn else float(np.sum([w for w in drawn if w is not None])),
         notes=(*notes, *solution.notes),
     )
 

@@ -7,18 +7,23 @@ is short, it is planned without those below, which get what it leaves.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from flyball.decide.plan import plan
+from flyball.solve.watts import HEAT, WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
+from flyball.spec.power import WattLimits
 
 SHORT = ("short", "no_capacity")
-"""Reasons of servers for which there are too few cards."""
+"""Reasons of servers for which there are too few cards, or watts."""
 NOTE = "a priority takes what it can use before the next"
 
 
-def by_priority(fleet: Fleet, made: Plan) -> Plan:
+def by_priority(fleet: Fleet, made: Plan, watts: WattLimits | None = None) -> Plan:
     """The plan itself where nobody is short for the sake of those below; else priority by priority."""
     short = [s.priority for s in made.servers if s.reason in SHORT]
     first = min(short, default=0)
@@ -29,10 +34,21 @@ def by_priority(fleet: Fleet, made: Plan) -> Plan:
         replace(fleet, servers=tuple(s for s in fleet.servers if (of[s.name] <= first) is above))
         for above in (True, False)
     )
-    above = plan(upper)
-    left = {use.name: max(int(use.limit - use.used), 0) for use in above.resources}
-    lower = replace(lower, capacity=left)
-    return _together(made, above, by_priority(lower, plan(lower)))
+    above = plan(upper, watts=watts)
+    left = {use.name: max(use.limit - use.used, 0.0) for use in above.resources}
+    cards = {name: int(left[name]) for name in fleet.capacity if left.get(name, math.inf) < math.inf}
+    lower = replace(lower, capacity=cards)
+    watts = None if watts is None else _left(watts, left)
+    return _together(made, above, by_priority(lower, plan(lower, watts=watts), watts))
+
+
+def _left(watts: WattLimits, left: Mapping[str, float]) -> WattLimits:
+    """The limits less what has been taken."""
+    return replace(
+        watts,
+        watts={name: left.get(WATTS + name, limit) for name, limit in watts.watts.items()},
+        heat=tuple(replace(h, margin=left.get(HEAT + h.domain, h.margin)) for h in watts.heat),
+    )
 
 
 def _together(whole: Plan, above: Plan, below: Plan) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from flyball.solve.watts import HEAT, WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
 from flyball.spec.service_class import Metric
@@ -106,10 +107,15 @@ def what(option: Option) -> str:
 
 def short_of(shortage: Shortage) -> str:
     """Which capacity an option lacks, and by how much."""
-    lacking = shortage.needed - shortage.free
+    lacking, free = shortage.needed - shortage.free, max(shortage.free, 0.0)
+    for prefix, unit, digits in ((WATTS, "W", 0), (HEAT, "K", 2)):
+        if shortage.resource.startswith(prefix):
+            needed, left, missing = (f"{x:,.{digits}f} {unit}" for x in (shortage.needed, free, lacking))
+            where = shortage.resource.removeprefix(prefix)
+            return f"{shortage.accelerator} needs {needed} in {where}, {left} are left: {missing} short"
     return (
         f"{shortage.accelerator} needs {shortage.needed:,.0f} {shortage.resource} cards, "
-        f"{max(shortage.free, 0):,.0f} are free: {lacking:,.0f} short"
+        f"{free:,.0f} are free: {lacking:,.0f} short"
     )
 
 
@@ -178,7 +184,9 @@ def explanation(server: ServerPlan, first: str = "ttft") -> list[str]:
     lines += [f"Short: {short_of(s)}." for s in server.shortages]
     lines += [f"Not a candidate: {excluded(e)}." for e in server.exclusions]
     if server.status in ("unserved", "best_effort") and server.reason in FIX:
-        lines.append(f"To mend it: {FIX[server.reason]}.")
+        watts = server.shortages and all(s.resource.startswith((WATTS, HEAT)) for s in server.shortages)
+        fix = FIX[server.reason]
+        lines.append(f"To mend it: {fix.replace('Add cards', 'Raise the power budget') if watts else fix}.")
     return lines
 
 

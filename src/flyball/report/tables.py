@@ -19,6 +19,7 @@ from flyball.report.sentences import (
     watts_of,
     what,
 )
+from flyball.solve.watts import HEAT, WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Option, Plan, ServerPlan
 from flyball.spec.service_class import Metric
@@ -115,9 +116,10 @@ def _row(server: ServerPlan, first: Metric) -> _Row:
 
 
 def resource_table(plan: Plan) -> Table:
-    """Cards in use, by type."""
+    """Cards in use, by type, and watts by domain."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("cards", overflow="fold")
+    watts = any(use.name.startswith((WATTS, HEAT)) for use in plan.resources)
+    table.add_column("cards, watts" if watts else "cards", overflow="fold")
     for name in ("used", "of", "share"):
         table.add_column(name, justify="right", overflow="fold")
     for use in plan.resources:

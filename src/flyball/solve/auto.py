@@ -6,10 +6,11 @@ import math
 import time
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from flyball.solve import greedy, unlimited
-from flyball.solve.problem import Problem, Solution, served_by_priority, value_of
+from flyball.solve.problem import Problem, Solution, served_by_priority, used, value_of, with_cards_only
 from flyball.spec.fleet import Settings
 from flyball.units import Seconds
 
@@ -23,8 +24,37 @@ def solve(problem: Problem, settings: Settings, budget: Seconds | None = None) -
     `budget` is a guard from outside: solvers that the clock stops leave the best that is known, greedy's
     answer at least, with a note.
     """
+    if problem.watts:
+        return _within_watts(problem, settings, budget)
     if settings.unlimited or settings.solver == "unlimited":
         return unlimited.solve(problem)
+    return _limited(problem, settings, budget)
+
+
+def _within_watts(problem: Problem, settings: Settings, budget: Seconds | None) -> Solution:
+    """The answer without watts where it holds them by itself: a budget that does not bind changes nothing."""
+    deadline = math.inf if budget is None else time.monotonic() + budget
+    free = settings.unlimited or settings.solver == "unlimited"
+    cards = with_cards_only(problem)
+    first = (
+        unlimited.solve(cards)
+        if free or settings.heterogeneous
+        else greedy.solve(cards, settings.saturation_policy, settings.delayed_best_effort)
+    )
+    if _holds(problem, first):  # it is near enough to the answer to try
+        answer = first if free else _limited(cards, settings, budget)
+        if _holds(problem, answer):
+            return answer
+    if free:
+        settings = msgspec.structs.replace(settings, unlimited=False, solver="auto", heterogeneous=False)
+    return _limited(problem, settings, None if budget is None else max(deadline - time.monotonic(), 0.0))
+
+
+def _holds(problem: Problem, solution: Solution) -> bool:
+    return bool(np.all((used(problem, solution) <= problem.limit + greedy.SLACK)[-problem.watts :]))
+
+
+def _limited(problem: Problem, settings: Settings, budget: Seconds | None) -> Solution:
     deadline = math.inf if budget is None else time.monotonic() + budget
     policy = settings.saturation_policy
     if settings.heterogeneous:
@@ -38,7 +68,7 @@ def solve(problem: Problem, settings: Settings, budget: Seconds | None = None) -
     from flyball.solve import exact
 
     start = greedy.solve(problem) if policy != "None" else own
-    effort = exact.single.FULL if settings.solver == "exact" else exact.single.QUICK
+    effort = exact.single.FULL if settings.solver == "exact" else exact.single.quick(problem)
     if budget is not None:
         effort = replace(effort, seconds=min(budget, effort.seconds or budget))
     whole = greedy.polished(problem, exact.solve(problem, effort, start))

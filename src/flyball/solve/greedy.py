@@ -100,7 +100,7 @@ class _State:
         """Replicas of an option that still fit."""
         fits = math.inf
         for row, amount in self.problem.per_replica(option):
-            if amount > 0:
+            if amount > 0 and self.free[row] < math.inf:
                 fits = min(fits, (self.free[row] + SLACK) // amount)
         return int(min(fits, self._replicas[option]))
 
@@ -168,7 +168,7 @@ def _same_rounds(state: _State, servers: list[int]) -> int:
         for row, amount in state.problem.per_replica(option):
             taken[row] = taken.get(row, 0.0) + amount
     for row, amount in taken.items():
-        if amount > 0:
+        if amount > 0 and state.free[row] < math.inf:
             rounds = min(rounds, (state.free[row] + SLACK) // amount)
     return int(rounds) if math.isfinite(rounds) else 0
 

@@ -6,7 +6,7 @@ value, then name, so that ties break by name wherever the first of equals is tak
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,7 +41,7 @@ class Problem:
     rows: tuple[str, ...]
     """(R,)"""
     limit: FloatArray
-    """(R,)"""
+    """(R,) inf: unlimited."""
     use_start: IntArray
     """(O + 1,) the uses of option o are use_start[o] : use_start[o+1]."""
     use_row: IntArray
@@ -58,6 +58,10 @@ class Problem:
     """(O,) cost of one replica."""
     min_replicas: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """(S,)"""
+    use_most: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """(U,) of one replica at its largest load; empty: as at its own."""
+    watts: int = 0
+    """So many of the rows, the last, are of watts and heat. Of unlimited cards only they have limits."""
 
     @cached_property
     def amount(self) -> FloatArray:
@@ -71,6 +75,11 @@ class Problem:
         each: FloatArray = self.use_fixed + self.use_load / np.repeat(count, np.diff(self.use_start))
         return each
 
+    @property
+    def most(self) -> FloatArray:
+        """(U,) use of each row by one replica where there are too few of them, so that each works harder."""
+        return self.use_most if self.use_most.size else self.each
+
     def uses(self, options: IntArray) -> tuple[IntArray, IntArray]:
         """The uses of some options, one option after the other, and which of them each belongs to."""
         count = np.diff(self.use_start)[options]
@@ -80,9 +89,9 @@ class Problem:
         ], which
 
     def per_replica(self, option: int) -> list[tuple[int, float]]:
-        """(row, use of one replica) of an option."""
+        """(row, use of one replica) of an option of which there are fewer than it has."""
         first, last = int(self.use_start[option]), int(self.use_start[option + 1])
-        return list(zip(self.use_row[first:last].tolist(), self.each[first:last].tolist(), strict=True))
+        return list(zip(self.use_row[first:last].tolist(), self.most[first:last].tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +131,35 @@ def parts(solution: Solution) -> tuple[IntArray, IntArray, FloatArray]:
 
 def used(problem: Problem, solution: Solution) -> FloatArray:
     """(R,) what a solution takes of each row."""
-    _, option, count = parts(solution)
-    use, part = problem.uses(option)
     total = np.zeros(len(problem.rows))
-    np.add.at(total, problem.use_row[use], count[part] * problem.each[use])
+    _, use, amount = takings(problem, solution)
+    np.add.at(total, problem.use_row[use], amount)
     return total
+
+
+def takings(problem: Problem, solution: Solution) -> tuple[IntArray, IntArray, FloatArray]:
+    """(server, use, amount) of all that is allocated."""
+    server, option, count = parts(solution)
+    use, part = problem.uses(option)
+    each = np.where(solution.served[server[part]], problem.each[use], problem.most[use])
+    return server[part], use, count[part] * each
+
+
+def with_cards_only(problem: Problem) -> Problem:
+    """The same options without the rows of watts and heat."""
+    rows = len(problem.rows) - problem.watts
+    keep = problem.use_row < rows
+    return replace(
+        problem,
+        rows=problem.rows[:rows],
+        limit=problem.limit[:rows],
+        use_start=np.concatenate([[0], np.cumsum(keep)])[problem.use_start].astype(np.int64),
+        use_row=problem.use_row[keep],
+        use_fixed=problem.use_fixed[keep],
+        use_load=problem.use_load[keep],
+        use_most=np.zeros(0),
+        watts=0,
+    )
 
 
 def value_of(problem: Problem, solution: Solution) -> float:

@@ -60,7 +60,7 @@ def solve_mix(
             problem.limit.astype(float),
             problem.use_row,
             np.repeat(columns, np.diff(problem.use_start)),
-            problem.use_fixed,
+            problem.each,
         ),
     ]
     limits = np.concatenate([upper, has.astype(float)])

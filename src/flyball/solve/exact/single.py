@@ -23,16 +23,29 @@ class Effort:
     """Of cost, at which the last stage stops; so it does at twice that above the relaxation."""
     small: int = 0
     """Up to so many columns all of them are used, to a proof, and ten times the nodes."""
+    cores: tuple[int, ...] = (60, 250, 1000, 100_000)
+    """Servers that small programs around the relaxation leave open, one size after the other."""
+    core_nodes: int = 500
+    whole: bool = True
+    """Whether all columns are searched where small programs have found some solution, but not the best."""
+    presolve: bool = True
+    """Of integer programs: over many rows that all options share it takes longer than it saves."""
     seconds: float | None = None
 
 
 FULL = Effort(seconds=600.0)
 QUICK = Effort(nodes=300, gap=4e-4, small=4000, seconds=60.0)
-CORES = (60, 250, 1000, 100_000)
-"""Servers that small programs around the relaxation leave open, one size after the other."""
+WATTS = Effort(nodes=10, gap=1e-2, seconds=60.0, cores=(100,), core_nodes=10, whole=False, presolve=False)
+"""Budgets of racks and their sum are as hard as many knapsacks at once: large fleets get no proof."""
+PROVABLE = 1000
+"""Options times rows of watts up to which there is one."""
 CORE_COLUMNS = 6
 ALL_COLUMNS = 2
-CORE_NODES = 500
+
+
+def quick(problem: Problem) -> Effort:
+    """How hard to try in seconds: few options within few watts to a proof."""
+    return WATTS if problem.watts * problem.server.size > PROVABLE else QUICK
 
 
 def solve(problem: Problem, effort: Effort = FULL, begin: Solution | None = None) -> Solution:
@@ -82,24 +95,28 @@ class _Stages:
     def _most(self, priority: int, present: int, goal: dict[int, int]) -> int:
         """Largest number of servers of this priority beside those already promised."""
         problem = self.problem
+        here = np.flatnonzero(problem.priority == priority)
+
+        def got() -> int:
+            return int(np.count_nonzero(self.incumbent[here] != NONE)) if self._keeps(goal) else -1
+
+        if got() == present:
+            return present
         wanted = problem.priority[problem.server] <= priority
         columns = np.flatnonzero(self._thrifty(wanted))
         profit = np.zeros(problem.server.size)
         profit[problem.priority[problem.server] == priority] = -1.0
         relaxed = self._run(self._model(columns, profit[columns], goal), integer=False)
         most = present if not relaxed.optimal else math.floor(-relaxed.objective + 1e-6)
-        here = np.flatnonzero(problem.priority == priority)
-
-        def got() -> int:
-            return int(np.count_nonzero(self.incumbent[here] != NONE)) if self._keeps(goal) else -1
-
         if relaxed.x is not None and relaxed.reduced_cost is not None:
             for size in self._cores(columns):
                 if got() >= most:
                     break
                 core = self._core(columns, relaxed, size)
-                self._search(core, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=CORE_NODES)
-        if got() < most:
+                self._search(core, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.effort.core_nodes)
+        if got() < most and not self.effort.whole and got() >= 0:
+            self.proved = False
+        elif got() < most:
             answer = self._search(columns, profit, goal, 1.0 - 1e-3, near=-most + 0.5, nodes=self.nodes)
             proved = math.floor(-answer.bound + 1e-6) if math.isfinite(answer.bound) else most
             self.proved = self.proved and got() >= min(most, proved)
@@ -122,7 +139,9 @@ class _Stages:
             if self._near(goal, near) or self.small:
                 break
             core = self._core(columns, relaxed, size)
-            self._search(core, problem.value, goal, 0.5 * effort.gap * cost, near=near, nodes=CORE_NODES)
+            self._search(
+                core, problem.value, goal, 0.5 * effort.gap * cost, near=near, nodes=self.effort.core_nodes
+            )
         if self._near(goal, near):
             return relaxed.bound
         if self.small or effort.nodes is None:
@@ -154,6 +173,7 @@ class _Stages:
             absolute_gap=gap,
             near=near,
             nodes=nodes,
+            presolve=self.effort.presolve,
             begin=self._begin(columns) if keeps else None,
         )
         found = self._accept(answer, columns)
@@ -169,6 +189,8 @@ class _Stages:
     def _useful(self) -> BoolArray:
         """Options that no other of the same server beats in value and in every row."""
         problem = self.problem
+        if problem.watts:
+            return self._possible() & ~self._beaten(problem.server >= 0, by_value=True)
         single = np.diff(problem.use_start) == 1
         keep = np.ones(problem.server.size, dtype=bool)
         row, amount = self._single_rows(single)
@@ -185,6 +207,29 @@ class _Stages:
             least[group[here]] = np.minimum(least[group[here]], amount[at[here]])
         return keep & self._possible()
 
+    def _beaten(self, wanted: BoolArray, by_value: bool) -> BoolArray:
+        """Options of which another of the same server takes no more of any row (and has no higher value)."""
+        problem = self.problem
+        at = np.flatnonzero(wanted)
+        bounded = np.flatnonzero(np.isfinite(problem.limit))
+        row = np.full(len(problem.rows), -1)
+        row[bounded] = np.arange(bounded.size)
+        use, which = problem.uses(at)
+        counted = row[problem.use_row[use]] >= 0
+        takes = np.zeros((at.size, bounded.size))
+        takes[which[counted], row[problem.use_row[use[counted]]]] = self.amount[use[counted]]
+        server = problem.server[at]
+        beaten = np.zeros(problem.server.size, dtype=bool)
+        for apart in range(1, int(np.diff(problem.start).max(initial=0))):
+            first, second = takes[:-apart], takes[apart:]  # in order of value
+            same = server[apart:] == server[:-apart]
+            over = same & np.all(first <= second, axis=1)
+            beaten[at[apart:][over]] = True
+            if not by_value:
+                over = same & ~over & np.all(second <= first, axis=1)
+                beaten[at[:-apart][over]] = True
+        return beaten
+
     def _possible(self) -> BoolArray:
         """Options that fit on their own."""
         problem = self.problem
@@ -197,6 +242,8 @@ class _Stages:
     def _thrifty(self, wanted: BoolArray) -> BoolArray:
         """For counting, value does not matter: of each (server, row) the option that takes least."""
         problem = self.problem
+        if problem.watts:
+            return wanted & self._possible() & ~self._beaten(wanted, by_value=False)
         single = (np.diff(problem.use_start) == 1) & wanted
         row, amount = self._single_rows(single)
         at = np.flatnonzero(single)
@@ -219,7 +266,8 @@ class _Stages:
     def _cores(self, columns: IntArray) -> list[int]:
         """Sizes of cores up to the first that holds every server."""
         present = np.unique(self.problem.server[columns]).size
-        return [size for i, size in enumerate(CORES) if i == 0 or CORES[i - 1] < present]
+        cores = self.effort.cores
+        return [size for i, size in enumerate(cores) if i == 0 or cores[i - 1] < present]
 
     def _core(self, columns: IntArray, relaxed: Answer, size: int) -> IntArray:
         """Columns of a small program: several for servers on the edge, one for those that are sure.
