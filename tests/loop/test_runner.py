@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,8 +12,10 @@ import pytest
 
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
+from flyball.power.view import View
 from flyball.spec.decision import Decision, Order, Step
 from flyball.spec.fleet import Fleet
+from flyball.spec.power import Answer, Domain, Policy, PowerReading, PowerSeen
 from flyball.spec.snapshot import Observation, Scrape, Snapshot
 
 
@@ -221,3 +223,78 @@ def test_a_clock_that_fails_is_asked_only_in_need_and_then_stands_still() -> Non
     assert cycle is not None
     assert cycle.snapshot.seen.time == 30.0
     assert cycle.errors == ("sensor: OSError: no time", "clock: OSError: no time")
+
+
+class Wattmeter:
+    """Power as it is told, or not."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def look(self, seen: Scrape) -> PowerSeen:
+        if self.broken:
+            raise OSError("no meter")
+        reading = PowerReading("agent", "whole", "n1", 500.0, 2.0)
+        return PowerSeen(1000.0 + seen.time, 30.0, (Domain("site", watts=900.0),), readings=(reading,))
+
+
+class Asked:
+    """An algorithm that is asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.views = answer, list[View]()
+
+    def ask(self, algorithm: str, parameters: Mapping[str, object], view: View) -> Answer:
+        self.views.append(view)
+        return self.answer
+
+
+class Asks(msgspec.Struct, frozen=True):
+    """A law that has its algorithm asked."""
+
+    name: str = "asks"
+    period: float = 15.0
+
+    def asks(self, snapshot: Snapshot, memory: object) -> dict[str, tuple[Policy, View]]:
+        return {"infer/all": (Policy("all", "infer", algorithm="mine"), View())}
+
+    def __call__(self, snapshot: Snapshot, memory: object) -> tuple[Decision, int]:
+        return Decision(self.name, snapshot.seen.time), 0
+
+
+def test_where_no_meter_is_read_budgets_hold_on_and_readings_grow_old() -> None:
+    world, meter = World(), Wattmeter()
+    runner = Runner(Counting(), world, world, world, world, power=meter, limit=None)
+    first = runner.cycle()
+    meter.broken = True
+    world.time += 15.0
+    second = runner.cycle()
+    assert first is not None
+    assert second is not None
+    before, after = first.snapshot.power, second.snapshot.power
+    assert before is not None
+    assert after is not None
+    assert after.domains == before.domains
+    assert after.now == before.now + 15.0
+    assert after.readings[0].age == 17.0
+    assert second.errors == ("power: OSError: no meter",)
+    blind = Runner(Counting(), world, world, world, world, power=meter, limit=None).cycle()
+    assert blind is not None
+    assert blind.snapshot.power is None
+
+
+def test_algorithms_are_asked_before_it_decides_and_the_answer_is_recorded() -> None:
+    world, said = World(), Asked(Answer("mine", {"a": 2}))
+    runner = Runner(Asks(), world, world, world, world, power=Wattmeter(), algorithms=said, limit=None)
+    made = runner.cycle()
+    assert made is not None
+    assert made.snapshot.power is not None
+    assert made.snapshot.power.answers == {"infer/all": Answer("mine", {"a": 2.0})}
+    assert said.views == [View()]
+    lying = Asked("no answer")  # type: ignore[arg-type]
+    runner = Runner(Asks(), world, world, world, world, power=Wattmeter(), algorithms=lying, limit=None)
+    made = runner.cycle()
+    assert made is not None
+    assert made.snapshot.power is not None
+    assert made.snapshot.power.answers == {}
+    assert made.errors == ("algorithms: TypeError: gave str where Answer is expected",)

@@ -57,6 +57,17 @@ def test_what_is_protected_and_floors_stay_and_what_is_short_is_said() -> None:
     assert infeasible(view(1100.0, *both)) == ()
 
 
+def test_what_an_algorithm_takes_goes_from_the_least_important_first() -> None:
+    both = (server("gold", 8, priority=1), server("bulk", 8))
+    asked = {"gold": 4, "bulk": 2}
+    tight = view(700.0, *both)
+    assert filtered(tight, asked).replicas == {"gold": 8, "bulk": 6}
+    late = view(850.0, both[0], server("bulk", 2, wanted=8))
+    assert filtered(late, asked).replicas == {"gold": 6, "bulk": 2}
+    now = view(700.0, *both, at_once=True)
+    assert filtered(now, asked).replicas == asked
+
+
 def test_steps_bound_how_many_go_at_once() -> None:
     found = filtered(view(0.0, server("a", 8), server("b", 1)), {})
     assert found.replicas == {"a": 6, "b": 0}
@@ -148,8 +159,10 @@ def test_the_promises(seen: View, asked: dict[str, object], steps: Steps) -> Non
             assert n >= min(s.replicas, s.most)
         if n < s.replicas - step:
             assert at_once or n == s.most
-        if n > s.replicas + (0 if frozen else step):
-            assert n == min(s.floor, s.most)
+        if n > s.replicas + (0 if frozen else step) and n != min(s.floor, s.most):
+            whole = seen.drawn({o.name: max(o.ceiling, o.floor) for o in seen.servers})
+            assert not frozen
+            assert all(whole[r.name] <= min(r.grow, r.watts) + FIT for r in mine)
         low = s.floor if at_once else max(s.floor, s.replicas - step)
         lows[s.name] = min(low, s.most)
     drawn = seen.drawn(found.replicas)

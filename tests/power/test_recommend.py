@@ -23,15 +23,20 @@ def test_actions_say_watts_and_tokens_the_least_important_first() -> None:
     assert (found.policy, found.expires, found.peak) == ("night", 700.0, 42000.0)
 
 
-def test_what_stays_above_and_what_is_given_back_are_said() -> None:
+def test_what_stays_above_is_said() -> None:
     seen = view(100.0, server("a", 4, least=3), at_once=True)
     found = recommendation(seen, filtered(seen, {}), STATE, 0.0)
     assert found is not None
     assert found.reason.endswith("saves 100 W, 200 W stay above")
-    more = view(9e9, server("a", 4, wanted=5))
-    found = recommendation(more, filtered(more, {}), STATE, 0.0)
+
+
+def test_what_it_wants_and_may_not_have_is_held_back() -> None:
+    more = view(400.0, server("a", 4, wanted=5))
+    found = recommendation(more, filtered(more, {}), STATE, 0.0, levers={"a": "hold"})
     assert found is not None
-    assert found.reason.endswith("gives back 100 W")
+    assert found.actions == (PowerAction("hold", "a", 4, 4, 100.0, 0.0),)
+    enough = view(9e9, server("a", 4, wanted=5))
+    assert recommendation(enough, filtered(enough, {}), STATE, 0.0) is None
 
 
 def test_nothing_to_do_is_no_recommendation() -> None:

@@ -28,12 +28,18 @@ from flyball.decide.aim import (
 )
 from flyball.decide.calibration import Calibration, key, settled
 from flyball.decide.memory import Goal, Memory, ServerMemory
+from flyball.decide.power import LAST, Draws, power_memory
+from flyball.decide.power_prices import per_kilowatt
 from flyball.decide.proposal import Proposal, propose, replicas_for
 from flyball.decide.seen import Seen, counted, see
 from flyball.guards.cards import Growth, grant, within_radius
+from flyball.power.govern import Need, Power, PowerMemory
+from flyball.power.limits import limits
+from flyball.power.outcome import decided
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.known import Known
+from flyball.spec.power import PowerPlan, PowerSeen
 from flyball.spec.server import Server
 from flyball.spec.service_class import ModelTargets, ServiceClass, promise_of
 from flyball.spec.snapshot import Observation, Snapshot
@@ -44,8 +50,8 @@ LAW = "flyball"
 ENDLESS = 1_000_000
 CALM = 3600.0
 """Seconds without growing after which it is forgotten that it went up and down."""
-LAST, WORST = 100, 1000
-"""Priority of a class that is not known, and one after all."""
+WORST = 1000
+"""A priority after all."""
 
 
 def decide(
@@ -87,6 +93,7 @@ class _Cycle:
         self.remembered |= self._with_tails()
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
         self._use(memory.lean)
+        self.power = None if snapshot.power is None else self._look(snapshot.power)
 
     def _use(self, lean: bool) -> None:
         """Go on with or without margins."""
@@ -107,6 +114,7 @@ class _Cycle:
         self.changed = data != self.memory.data and self.memory.planned_at is not None
         self.made = self._plan(data)
         proposals = self._guarded()
+        watts, power = self._within_watts(proposals)
         plan = self.made.plan if self.made else self.memory.plan
         self.told = {s.server: s for s in plan.servers} if plan else {}
         steps = self._steps(proposals)
@@ -119,6 +127,7 @@ class _Cycle:
             doubted=self.doubted,
             learned=self.calibration.learned,
             known=known,
+            power=power,
             data=data,
         )
         cost = math.fsum(
@@ -140,6 +149,7 @@ class _Cycle:
                 self.made is not None,
                 (*notes, *self.calibration.notes, *self.scrape.notes),
                 known,
+                watts,
             ),
             memory,
         )
@@ -266,8 +276,12 @@ class _Cycle:
         )
         if not due or not self.seen:
             return None
-        made = plan_of(self.asked(lean=False), self.asked(lean=True))
+        watts = None if self.power is None else limits(self.power)
+        made = plan_of(self.asked(lean=False), self.asked(lean=True), watts)
         self._use(made.lean)
+        if self.power is not None and self.power.price_is_due:
+            prices = {} if watts is None else per_kilowatt(made.fleet, made.plan, watts, made.sized)
+            self.power.priced(prices)
         return made
 
     def asked(self, lean: bool) -> Fleet:
@@ -356,6 +370,45 @@ class _Cycle:
                     Hold("blast_radius", proposals[name].total, sum(proposals[name].was.values()))
                 )
         return proposals, {} if self.unlimited else self._cards(proposals)
+
+    # ---- watts -----------------------------------------------------------------------------------
+
+    def _look(self, power: PowerSeen) -> Power:
+        """What is seen of power, with what servers have; what they want is that of the last cycle."""
+        draws, before = Draws(self.fleet), power_memory(self.memory)
+        needs = {}
+        for name, seen in self.seen.items():
+            aim, replicas = self.full[name], sum(seen.asked.values())
+            idle, full = draws.of(seen.server, aim.accelerator or seen.main)
+            needs[name] = Need(
+                replicas,
+                before.wanted.get(name, replicas),
+                self.priority.get(seen.server.service_class, LAST),
+                max(seen.server.min_replicas, 0 if self.steering.scale_to_zero else 1),
+                aim.demand * aim.out_tokens,
+                idle,
+                full,
+            )
+        return Power(power, before, needs)
+
+    def _within_watts(self, proposals: Mapping[str, Proposal]) -> tuple[PowerPlan | None, PowerMemory | None]:
+        """The last word on what is enforced: no guard keeps what there are no watts for."""
+        if self.power is None:
+            return None, self.memory.power
+        given, plan, memory = decided(self.power, {name: self._wanted(p) for name, p in proposals.items()})
+        for name, most in given.items():
+            if name in proposals and proposals[name].total > most:
+                proposals[name].within(most)
+        return plan, memory
+
+    def _wanted(self, p: Proposal) -> int:
+        """What its load asks for, whatever a plan within watts leaves it."""
+        name = p.seen.server.name
+        if p.seen.blind:
+            return p.total
+        at = p.goal.accelerator if p.goal and p.goal.accelerator else p.seen.main
+        needed = replicas_for(self.aims[name].demand, self._rates(name).get(at, 0.0), self.spare)
+        return max(p.total, needed)
 
     def _urgent(self, seen: Seen, urgent: Mapping[str, int]) -> bool:
         """Whether cards that it holds are too few, or lacked by servers that do not come after it."""
@@ -482,4 +535,6 @@ class _Cycle:
             if for_backlog and not flaps:  # it may shrink when that is gone
                 return replace(memory, flaps=flaps)
             return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
+        if any(hold.guard == "power" for hold in p.holds):  # nor is it a whim of the load
+            return memory
         return replace(memory, shrank_at=self.now) if p.total < before else memory

@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from flyball.forecast.history import History
+from flyball.power.govern import PowerMemory
 from flyball.spec.known import Known
 from flyball.spec.learned import Learned
 from flyball.spec.plan import Plan
@@ -92,6 +93,8 @@ class Memory(msgspec.Struct, frozen=True):
     """The account of it, as of the last plan."""
     lean: bool = False
     """Whether the plan had to do without margins, because cards are short."""
+    power: PowerMemory | None = None
+    """None: nobody looked at power yet."""
     data: int = 0
     """Fingerprint of the fleet's data that the plan was made from."""
 

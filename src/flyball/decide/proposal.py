@@ -47,6 +47,22 @@ class Proposal:
         self.cause, self.risky = "steady", False
         self.memory = self.before or self.memory
 
+    def within(self, most: int) -> None:
+        """No more than there are watts for: what is new goes first, then what it moves away from."""
+        wanted, had = self.total, sum(self.was.values())
+        goal = self.goal.accelerator if self.goal else ""
+        for name in sorted(self.orders):
+            new = self.orders[name] - self.was.get(name, 0)
+            self.orders[name] -= max(min(self.total - most, new), 0)
+        for name in sorted(self.orders, key=lambda name: (name == goal, name)):
+            self.orders[name] -= max(min(self.total - most, self.orders[name]), 0)
+        self.orders = {name: n for name, n in self.orders.items() if n}
+        self.holds.append(Hold("power", wanted, most))
+        if most < had:
+            self.cause = "power"
+        elif self.orders == self.was:
+            self.memory, self.cause, self.risky = self.before or self.memory, "steady", False
+
     def cut(self, accelerator: str, fewer: int) -> None:
         """So many cannot be had yet."""
         wanted = self.orders[accelerator]

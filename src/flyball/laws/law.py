@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from flyball.power.view import View
 from flyball.spec.decision import Decision
+from flyball.spec.power import Policy
 from flyball.spec.snapshot import Snapshot
 from flyball.units import Seconds
 
@@ -28,6 +30,15 @@ class Law(Protocol[M]):
 
     def __call__(self, snapshot: Snapshot, memory: M | None) -> tuple[Decision, M]:
         """The decision, and what to remember until the next one; None: it begins."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A law that wants algorithms of power policies asked before it decides."""
+
+    def asks(self, snapshot: Snapshot, memory: Any) -> Mapping[str, tuple[Policy, View]]:
+        """What to ask, by policy; each with all that its algorithm may know."""
         ...
 
 

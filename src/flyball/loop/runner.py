@@ -13,13 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from flyball.laws.law import Law
+from flyball.laws.law import Asking, Law
 from flyball.loop.parts import Part, PartError
-from flyball.loop.ports import Actuator, Advisor, Clock, FleetSource, Sensor
+from flyball.loop.ports import Actuator, Advisor, Algorithms, Clock, FleetSource, PowerSensor, Sensor
 from flyball.loop.record import Cycle, Recorder
 from flyball.spec.decision import Decision, Order
 from flyball.spec.fleet import Fleet
+from flyball.spec.power import Answer, PowerSeen, aged
 from flyball.spec.snapshot import Scrape, Snapshot
 from flyball.units import Seconds
 
@@ -39,6 +41,8 @@ class Runner:
         recorder: Recorder | None = None,
         *,
         advisor: Advisor | None = None,
+        power: PowerSensor | None = None,
+        algorithms: Algorithms | None = None,
         limit: Seconds | None = LIMIT,
         pace: float = 1.0,
         wall: Callable[[], float] = time.time,
@@ -51,12 +55,14 @@ class Runner:
         self.pace = pace
         self._source, self._sensor, self._actuator, self._clock = source, sensor, actuator, clock
         self._recorder, self._advisor, self._wall = recorder, advisor, wall
+        self._power, self._algorithms = power, algorithms
+        self._looked: PowerSeen | None = None
         self._fleet: Fleet | None = None
         self._time: Seconds = 0.0
         self._gap = False
         self._parts = {
             name: Part[Any](name, limit)
-            for name in ("fleet", "sensor", "clock", "advisor", "actuator", "ledger")
+            for name in ("fleet", "sensor", "clock", "power", "advisor", "actuator", "ledger")
         }
         self._wake = threading.Event()
         self._turn = threading.Lock()
@@ -78,8 +84,11 @@ class Runner:
         if seen is None or not math.isfinite(seen.time):
             self._time = self._part("clock", self._clock.now, self._time, errors)
             seen = Scrape(self._time, notes=tuple(errors))
-        self._time = seen.time
-        snapshot = Snapshot(self._fleet, seen, self._advised(self._fleet, seen, errors))
+        gone, self._time = seen.time - self._time, seen.time
+        snapshot = Snapshot(
+            self._fleet, seen, self._advised(self._fleet, seen, errors), self._looks(seen, gone, errors)
+        )
+        snapshot = self._answered(snapshot, errors)
         before, decision, refused = self.memory, None, ()
         began = time.perf_counter()
         try:
@@ -105,7 +114,7 @@ class Runner:
             gap = self._gap
             number = self._part("ledger", lambda: recorder.record(made, before, gap), 0, errors)
             self._gap = not number
-            made = msgspec.structs.replace(made, errors=tuple(errors))
+            made = replace(made, errors=tuple(errors))
         self.last = number, made
         return made
 
@@ -117,6 +126,32 @@ class Runner:
             "advisor", lambda: tuple(advisor.advise(fleet, seen)), None, errors
         )
         return said
+
+    def _looks(self, seen: Scrape, gone: Seconds, errors: list[str]) -> PowerSeen | None:
+        """What is seen of power. Where nothing is, budgets and policies still hold, and readings grow old."""
+        if self._power is None:
+            return None
+        power, before = self._power, self._looked
+        otherwise = None if before is None else aged(before, gone)
+        looked: PowerSeen | None = self._part(
+            "power", lambda: _read_again(power.look(seen), PowerSeen), otherwise, errors
+        )
+        self._looked = looked
+        return looked
+
+    def _answered(self, snapshot: Snapshot, errors: list[str]) -> Snapshot:
+        """With what the algorithms of power policies say, where they have anything to decide."""
+        algorithms = self._algorithms
+        if snapshot.power is None or algorithms is None or not isinstance(self.law, Asking):
+            return snapshot
+        answers: dict[str, Answer] = {}
+        try:
+            for key, (policy, view) in self.law.asks(snapshot, self.memory).items():
+                answer = algorithms.ask(policy.algorithm, policy.parameters, view)
+                answers[key] = _read_again(answer, Answer)
+        except Exception as error:
+            errors.append(f"algorithms: {type(error).__name__}: {error}")
+        return replace(snapshot, power=replace(snapshot.power, answers=answers))
 
     def _act(self, decision: Decision) -> tuple[str, ...]:
         return tuple(self._actuator.act([order for step in decision.steps for order in step.orders]))

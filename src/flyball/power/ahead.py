@@ -8,29 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from flyball.forecast.history import LEVELS, ForecastSettings, History
 from flyball.forecast.observe import coverage, observe
 from flyball.forecast.predict import forecast
+from flyball.spec.power import Ahead
 from flyball.units import Seconds, Watts
 
 HORIZONS: tuple[Seconds, ...] = (60.0, 300.0, 900.0, 3600.0)
 QUANTILES = (0.5, 0.9, 0.99)
 SETTINGS = ForecastSettings(horizons=HORIZONS, spread=0.03)
 """A domain's draw is steadier than the rate of one server: much of it is idle draw."""
-
-
-class Ahead(msgspec.Struct, frozen=True):
-    """The draw at one horizon."""
-
-    horizon: Seconds
-    watts: tuple[Watts, ...]
-    """At `QUANTILES`."""
-    coverage: tuple[float, ...]
-    """Of earlier forecasts: how often the draw stayed at or below the median, and the 90th percentile."""
-    checks: int
-    """How many that were."""
 
 
 def seen(history: History | None, time: Seconds, watts: Watts | None) -> History | None:

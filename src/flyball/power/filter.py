@@ -1,12 +1,14 @@
 """The safety filter: whatever an algorithm asks for, what comes out of here keeps these promises.
 
-* A server has never fewer replicas than its least, and never more than its user allows.
+* A server has never fewer replicas than its least, and never more than it wants or its user allows.
 * What is protected keeps what it has.
-* It moves by one step at most, unless a bound or an emergency asks for more.
+* It moves by one step at most, unless a bound or an emergency asks for more, or it grows in rooms that hold
+  all that is wanted in them.
 * While growth is frozen nobody gets more than it has (but its least).
 * Each room holds, or all that may go from it in this step has gone; then `short` says what is missing.
 * Nobody sheds while the less important in the same room are above their floors, also where these have gone
-  their step: there is time for that until it is an emergency.
+  their step: there is time for that until it is an emergency. Nor does anybody shed for an algorithm before
+  the less important gave what it asks of them.
 
 Who sheds: growth is not given first, then the least important priority, within a priority in proportion. The
 order does not depend on the budget, so of one room a lower budget never leaves more watts.
@@ -15,7 +17,7 @@ order does not depend on the budget, so of one room a lower budget never leaves 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -53,12 +55,12 @@ def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) ->
     """
     notes: list[str] = []
     rooms = {room.name: room for room in view.rooms}
-    bounds = {s.name: _bounds(s, steps, rooms) for s in view.servers}
-    given: dict[str, int] = {}
-    for server in view.servers:
-        low, high = bounds[server.name]
-        wish = _number(server, asked, notes)
-        given[server.name] = min(max(wish, low), high)
+    wishes = {s.name: max(min(_number(s, asked, notes), s.ceiling), s.floor) for s in view.servers}
+    whole = view.drawn({s.name: max(s.ceiling, s.floor) for s in view.servers})
+    tight = {r.name for r in view.rooms if whole[r.name] > min(r.grow, r.watts) + FIT}
+    bounds = {s.name: _bounds(s, steps, rooms, tight) for s in view.servers}
+    given = {name: min(max(wish, bounds[name][0]), bounds[name][1]) for name, wish in wishes.items()}
+    given |= _waiting(view.servers, wishes, rooms, tight)
     strangers = sorted(set(map(str, asked)) - set(given))
     if strangers:
         notes.append(f"there is no server {strangers[0]}: what was asked for it is passed over")
@@ -72,14 +74,40 @@ def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) ->
     return Filtered(given, drawn, short, tuple(notes))
 
 
-def _bounds(server: ServerView, steps: Steps, rooms: Mapping[str, Room]) -> tuple[int, int]:
+def _bounds(
+    server: ServerView, steps: Steps, rooms: Mapping[str, Room], tight: Collection[str]
+) -> tuple[int, int]:
     """What it may have after this step."""
     mine = [rooms[name] for name, share in server.places.items() if share > 0 and name in rooms]
     have, step = server.replicas, steps.of(server.replicas)
     low = server.floor if any(r.at_once for r in mine) else max(server.floor, have - step)
-    high = have if any(r.frozen for r in mine) else have + step
+    high = have if any(r.frozen for r in mine) else server.most
+    if any(room.name in tight for room in mine):
+        high = min(high, have + step)
     low, high = min(low, server.most), min(high, server.most)
     return low, max(low, high)
+
+
+def _waiting(
+    servers: Sequence[ServerView],
+    wishes: Mapping[str, int],
+    rooms: Mapping[str, Room],
+    tight: Collection[str],
+) -> dict[str, int]:
+    """Those that keep what they have until less important ones in a tight room gave what is asked of them."""
+    gives: dict[str, int] = {}
+    for server in servers:
+        if wishes[server.name] < server.replicas:
+            for name, share in server.places.items():
+                if share > 0 and name in tight and not rooms[name].at_once:
+                    gives[name] = max(gives.get(name, server.priority), server.priority)
+    return {
+        s.name: s.replicas
+        for s in servers
+        if wishes[s.name] < s.replicas <= s.ceiling
+        and any(share > 0 and gives.get(name, 0) > s.priority for name, share in s.places.items())
+        and not any(share > 0 and name in rooms and rooms[name].at_once for name, share in s.places.items())
+    }
 
 
 def _number(server: ServerView, asked: Mapping[str, object], notes: list[str]) -> int:

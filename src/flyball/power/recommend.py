@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flyball.power.filter import Filtered
 from flyball.power.view import ServerView, View
@@ -18,13 +18,16 @@ def recommendation(
     policy: str = "",
     expires_after: Seconds = 600.0,
     peak: Watts | None = None,
+    levers: Mapping[str, Lever] | None = None,
 ) -> Recommendation | None:
-    """What would be done for a domain; None: nothing. `peak` is foretold where it is not done."""
-    actions = tuple(_actions(view, given, state.domain))
+    """What would be done for a domain; None: nothing. `peak` is foretold where it is not done.
+
+    `levers`: by server, where it is not its replicas.
+    """
+    actions = tuple(_actions(view, given, state.domain, levers or {}))
     if not actions:
         return None
-    saved = sum(a.watts for a in actions)
-    what = f"saves {saved:,.0f} W" if saved >= 0 else f"gives back {-saved:,.0f} W"
+    what = f"saves {sum(a.watts for a in actions):,.0f} W"
     budget = "" if state.budget is None else f" of {state.budget:,.0f} W"
     reason = f"{state.domain} draws {state.watts:,.0f}{budget}, level {state.level}: {what}"
     if short := given.short.get(state.domain):
@@ -40,12 +43,13 @@ def lost_tokens(server: ServerView, replicas: int) -> TokensPerSecond:
     return server.tokens * max(1.0 - room / server.load, 0.0)
 
 
-def _actions(view: View, given: Filtered, room: str) -> Iterable[PowerAction]:
+def _actions(view: View, given: Filtered, room: str, levers: Mapping[str, Lever]) -> Iterable[PowerAction]:
+    """For those that may not have what they want; saved is what they would draw with it."""
     for server in sorted(view.servers, key=lambda s: (-s.priority, s.name)):
         after, share = given.replicas[server.name], server.places.get(room, 0.0)
-        if after == server.replicas or share <= 0:
+        if after >= server.ceiling or share <= 0:
             continue
-        lever: Lever = "replicas"
-        watts = share * (server.watts(server.replicas) - server.watts(after))
-        lost = lost_tokens(server, after) - lost_tokens(server, server.replicas)
+        watts = share * (server.watts(server.ceiling) - server.watts(after))
+        lost = lost_tokens(server, after) - lost_tokens(server, server.ceiling)
+        lever = levers.get(server.name, "replicas")
         yield PowerAction(lever, server.name, server.replicas, after, watts, lost)

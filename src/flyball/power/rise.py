@@ -46,8 +46,11 @@ class Rises(msgspec.Struct, frozen=True):
     time: Seconds | None = None
 
 
-def learned(before: Rises, now: Seconds, watts: Watts | None) -> Rises:
-    """The rises after a reading: the draw now above its lowest in the last tau. None teaches nothing."""
+def learned(before: Rises, now: Seconds, watts: Watts | None, ours: Watts = 0.0) -> Rises:
+    """The rises after a reading: the draw now above its lowest in the last tau. None teaches nothing.
+
+    `ours`: of it what replicas that began lately may draw; they are counted where they are decided.
+    """
     if watts is None or (before.time is not None and now <= before.time):
         return before
     gap = now - before.time if before.time is not None else 0.0
@@ -55,7 +58,7 @@ def learned(before: Rises, now: Seconds, watts: Watts | None) -> Rises:
     # One reading more than tau: between two of them nothing was seen.
     recent = tuple(s for s in before.samples if s[0] > now - before.tau - gap) if fresh else ()
     recent = recent or before.samples[-1:] if fresh else ()
-    rise = max(watts - min((w for _, w in recent), default=watts), 0.0)
+    rise = max(watts - min((w for _, w in recent), default=watts) - ours, 0.0)
     kept = tuple(s for s in recent if s[1] < watts)
     largest = before.largest
     if rise > 0 and (largest is None or rise >= largest[1] or now - largest[0] > RECENT):

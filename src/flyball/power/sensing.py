@@ -105,6 +105,7 @@ def domain_reading(
     domain = tree.domains[name]
     total = _Sum()
     notes: list[str] = []
+    ages: dict[Seconds, Watts] = {}
     inside = set(tree.nodes[name])
     by_node: dict[str, list[PowerReading]] = {}
     for reading in readings:
@@ -112,9 +113,14 @@ def domain_reading(
     for each in tree.nodes[name]:
         known, odd = node_watts(nodes[each], by_node.get(each, ()), domain.stale_after, domain.tolerance)
         total.add(known)
+        ages[known.age] = ages.get(known.age, 0.0) + known.watts
         notes += odd
     total.bound(domain.ungoverned, unknown=False)
-    known = _metered(domain, total.known(domain.common_error), by_node.get(name, ()), notes)
+    summed = total.known(domain.common_error)
+    known = _metered(domain, summed, by_node.get(name, ()), notes)
+    if known is not summed or not any(ages.values()):
+        ages = {known.age: 1.0}
+    whole = sum(ages.values())
     here = [p for p in pods if p.node in inside]
     governed = sum(p.idle + p.load for p in here if p.phase != "pending")
     return DomainReading(
@@ -122,7 +128,9 @@ def domain_reading(
         known=known,
         governed=governed,
         ungoverned=max(domain.ungoverned, known.watts - governed),
+        most=sum(p.most for p in here if p.phase != "pending"),
         committed=sum(p.idle + p.load for p in here if p.phase in ("surge", "terminating")),
+        ages=tuple((age, watts / whole) for age, watts in sorted(ages.items())),
         notes=tuple(notes),
     )
 

@@ -94,8 +94,10 @@ def infeasible(view: View) -> tuple[str, ...]:
     """Rooms whose floors do not fit, in a sentence each with the mend."""
     needed = floors(view)
     return tuple(
-        f"{room.name}: least replicas and protection draw {needed[room.name]:,.0f} W, "
-        f"{max(room.watts, 0.0):,.0f} W are left for them: raise the budget, or lower minimums or protection"
+        f"{room.name}: what is not governed draws {-room.watts:,.0f} W more than there are: raise the budget"
+        if room.watts < 0
+        else f"{room.name}: least replicas and protection draw {needed[room.name]:,.0f} W, "
+        f"{room.watts:,.0f} W are left for them: raise the budget, or lower minimums or protection"
         for room in view.rooms
         if needed[room.name] > room.watts + FIT
     )

@@ -10,27 +10,32 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from flyball.forecast.history import History
-from flyball.power.ahead import Ahead, ahead, seen
+from flyball.power.ahead import ahead, seen
 from flyball.power.budget import Observed, budget_at, cap_watts, observed
 from flyball.power.ladder import DEFAULTS, Act, LadderSettings, LadderState, Signal, step
 from flyball.power.rise import Rises, learned, rise, threshold
 from flyball.power.sensing import domain_reading
 from flyball.power.tree import Tree
 from flyball.power.view import Room
-from flyball.spec.power import Domain, DomainReading, DomainState, PlacedPod, Policy, PowerNode, PowerReading
+from flyball.spec.power import (
+    Ahead,
+    Domain,
+    DomainReading,
+    DomainState,
+    Exceeded,
+    PlacedPod,
+    Policy,
+    PowerNode,
+    PowerReading,
+)
 from flyball.units import Seconds, Watts
 
 FIVE_MINUTES: Seconds = 300.0
-
-
-class Exceeded(msgspec.Struct, frozen=True, gc=False):
-    """How often and how long a domain was above its budget."""
-
-    count: int = 0
-    seconds: Seconds = 0.0
-    joules: float = 0.0
+LATELY: Seconds = 120.0
+"""Readings are never so old; what is governed is remembered for so long."""
 
 
 class DomainMemory(msgspec.Struct, frozen=True):
@@ -41,6 +46,12 @@ class DomainMemory(msgspec.Struct, frozen=True):
     history: History | None = None
     exceeded: Exceeded = Exceeded()
     time: Seconds | None = None
+    governed: tuple[tuple[Seconds, Watts], ...] = ()
+    """What its governed pods drew lately by their models, with the times, oldest first."""
+    most: Watts | None = None
+    """What they could draw."""
+    began: tuple[tuple[Seconds, Watts], ...] = ()
+    """By how much that rose lately, with the times."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -79,7 +90,7 @@ def watch(
         before = memory.get(name)
         if before is None or before.rises.tau != tau:
             rises = Rises(tau)
-            before = DomainMemory(rises) if before is None else msgspec.structs.replace(before, rises=rises)
+            before = DomainMemory(rises) if before is None else replace(before, rises=rises)
         reading = domain_reading(tree, name, given.nodes, given.readings, given.pods)
         memories[name], found[name] = _domain(domain, reading, before, now, settings)
     return memories, found
@@ -115,23 +126,40 @@ def _domain(
     domain: Domain, reading: DomainReading, before: DomainMemory, now: Seconds, settings: LadderSettings
 ) -> tuple[DomainMemory, Watched]:
     known = reading.known
+    governed = (*(g for g in before.governed if now - LATELY < g[0] < now), (now, reading.governed))
+    # What is read is older than the pods are: those that ended since are in the one and not in the other.
+    ungoverned = known.watts - sum(share * _at(governed, now - age) for age, share in reading.ages)
+    reading = replace(reading, ungoverned=max(domain.ungoverned, ungoverned))
     sure = known.watts if known.complete else None
-    rises = learned(before.rises, now, sure)
+    began = tuple(b for b in before.began if b[0] > now - before.rises.tau - LATELY)
+    if before.most is not None and reading.most > before.most:
+        began = (*began, (now, reading.most - before.most))
+    rises = learned(before.rises, now, sure, sum(watts for _, watts in began))
     history = seen(before.history, now, sure)
     foretold = ahead(history) if history is not None else ()
     budget = budget_at(domain, now)
     if budget is None:
         state = DomainState(
-            domain.name, "normal", known.watts, known.complete, None, ungoverned=reading.ungoverned
+            domain.name,
+            "normal",
+            known.watts,
+            known.complete,
+            None,
+            ungoverned=reading.ungoverned,
+            notes=reading.notes,
+            ahead=foretold,
         )
-        memory = DomainMemory(rises, before.ladder, history, before.exceeded, now)
+        memory = DomainMemory(
+            rises, before.ladder, history, before.exceeded, now, governed, reading.most, began
+        )
         return memory, Watched(reading, state, foretold)
     rising = rise(rises, domain.quantile, budget.watts, domain.floor)
     at_five = next((a.watts[-1] for a in foretold if a.horizon == FIVE_MINUTES), None)
     signal = Signal(known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five)
     ladder, act = step(before.ladder, signal, now, settings)
     gone = now - before.time if before.time is not None else 0.0
-    memory = DomainMemory(rises, ladder, history, _exceeded(before, sure, budget.watts, gone), now)
+    exceeded = _exceeded(before, sure, budget.watts, gone)
+    memory = DomainMemory(rises, ladder, history, exceeded, now, governed, reading.most, began)
     theta = threshold(budget.watts, known.error, rising)
     state = DomainState(
         domain=domain.name,
@@ -144,8 +172,20 @@ def _domain(
         rise=rising,
         ungoverned=reading.ungoverned,
         notes=(*reading.notes, *([act.reason] if act.reason else ())),
+        ahead=foretold,
+        exceeded=memory.exceeded,
     )
     return memory, Watched(reading, state, foretold, act, _room(reading, act, theta))
+
+
+def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
+    """A series at a time, straight between its points."""
+    before = [one for one in series if one[0] <= time]
+    after = [one for one in series if one[0] > time]
+    if not before or not after:
+        return (before or after)[-1 if before else 0][1]
+    (t0, w0), (t1, w1) = before[-1], after[0]
+    return w0 + (w1 - w0) * (time - t0) / (t1 - t0)
 
 
 def _room(reading: DomainReading, act: Act, theta: Watts) -> Room:

@@ -16,6 +16,7 @@ CAUSE = {
     "capacity": "cards are short, and higher priorities go first",
     "targets": "the fleet's data changed",
     "start": "it had nothing",
+    "power": "there are no watts for what it has",
     "threshold": "its signal passed a threshold",
 }
 GUARD = {

@@ -19,6 +19,7 @@ Cause = Literal[
     "capacity",  # cards came or went, or a higher priority needs them
     "targets",  # the promise or the fleet's data changed
     "start",  # nothing was known before
+    "power",  # there are no watts for what it has
     "threshold",  # a law without a model: its signal passed a threshold
 ]
 

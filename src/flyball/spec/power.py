@@ -97,6 +97,8 @@ class PowerNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     card_idle: Watts = 0.0
     card_most: Watts = 0.0
     """Of one card; most: what it draws in prefill."""
+    card_type: str = ""
+    """As the fleet counts its cards; empty: not known."""
 
     @property
     def least(self) -> Watts:
@@ -173,8 +175,12 @@ class DomainReading(msgspec.Struct, frozen=True):
     """Of the pods that are governed, by their models."""
     ungoverned: Watts = 0.0
     """All the rest."""
+    most: Watts = 0.0
+    """That the governed pods which draw now could draw."""
     committed: Watts = 0.0
     """Of pods that serve or end beside those that are wanted: surge and terminating."""
+    ages: tuple[tuple[Seconds, float], ...] = ()
+    """How old what is read of its nodes is, each with its share of the watts."""
     notes: tuple[str, ...] = ()
 
 
@@ -313,6 +319,16 @@ class PowerSeen(msgspec.Struct, frozen=True):
     """What could not be read, and why."""
 
 
+def aged(seen: PowerSeen, seconds: Seconds) -> PowerSeen:
+    """The same so much later: nothing new was read, and no answer holds any more."""
+    return msgspec.structs.replace(
+        seen,
+        now=seen.now + seconds,
+        readings=tuple(msgspec.structs.replace(r, age=r.age + seconds) for r in seen.readings),
+        answers={},
+    )
+
+
 class HeatLimit(msgspec.Struct, frozen=True):
     """An inlet that may not get too warm."""
 
@@ -335,6 +351,8 @@ class WattLimits(msgspec.Struct, frozen=True):
     """By server: how many it has in each place, on the accelerator that it is on."""
     free: dict[str, dict[str, int]] = {}
     """By type of cards: how many are free in each place."""
+    exempt: tuple[str, ...] = ()
+    """Servers that do not hold to it; what they draw is taken off already."""
 
 
 # ---- what is recommended -----------------------------------------------------------------------
@@ -383,6 +401,26 @@ class Recommendation(msgspec.Struct, frozen=True):
     """Foretold, where it is not done."""
 
 
+class Ahead(msgspec.Struct, frozen=True):
+    """The draw at one horizon."""
+
+    horizon: Seconds
+    watts: tuple[Watts, ...]
+    """Median, 90th and 99th percentile."""
+    coverage: tuple[float, ...]
+    """Of earlier forecasts: how often the draw stayed at or below the median, and the 90th percentile."""
+    checks: int
+    """How many that were."""
+
+
+class Exceeded(msgspec.Struct, frozen=True, gc=False):
+    """How often and how long a domain was above its budget."""
+
+    count: int = 0
+    seconds: Seconds = 0.0
+    joules: float = 0.0
+
+
 class DomainState(msgspec.Struct, frozen=True):
     """A domain as a plan or a page tells it."""
 
@@ -400,6 +438,27 @@ class DomainState(msgspec.Struct, frozen=True):
     feasible: bool = True
     """Floors, protection and resident idle fit under the budget."""
     notes: tuple[str, ...] = ()
+    nodes: int = 0
+    """In it."""
+    inlet: float | None = None
+    """Degrees of the air that comes in, where that can be told."""
+    ahead: tuple[Ahead, ...] = ()
+    """Foretold, the nearest first."""
+    exceeded: Exceeded | None = None
+    """None: it has no budget."""
+
+
+class PolicyState(msgspec.Struct, frozen=True):
+    """A policy as it holds now."""
+
+    policy: str
+    """`namespace/name`."""
+    workloads: tuple[str, ...] = ()
+    """That it selects."""
+    watts: Watts = 0.0
+    """Drawn by their pods, by their models."""
+    cap: Watts | None = None
+    """Of them together; None: none, or its window was not seen yet."""
 
 
 class PowerPlan(msgspec.Struct, frozen=True):
@@ -415,4 +474,5 @@ class PowerPlan(msgspec.Struct, frozen=True):
     """By policy, `namespace/name`: which others are more restrictive, in a sentence."""
     infeasible: tuple[str, ...] = ()
     """Budgets that cannot be held, in a sentence each with the mend."""
+    policies: tuple[PolicyState, ...] = ()
     notes: tuple[str, ...] = ()

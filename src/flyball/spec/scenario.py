@@ -149,6 +149,88 @@ class Draw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: Watts
     decode: Watts
     prefill: Watts
+    resident: Watts = 0.0
+    """With a model loaded and no request; below idle: as idle."""
+    token: float = 0.0
+    """Joules of each output token on top, of the whole replica; together never more than in prefill."""
+
+
+# ---- power and heat of a hall ------------------------------------------------------------------
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What nodes with cards of one type draw beside the cards."""
+
+    type: str
+    idle: Watts
+    share: float = 0.0
+    """Of the watts of its cards: fans and losses."""
+
+
+class Others(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Load that nobody governs, on each node apart: bursts at random on top of a base."""
+
+    watts: Watts = 0.0
+    burst: Watts = 0.0
+    bursts: float = 0.0
+    """An hour, of each node."""
+    length: Seconds = 60.0
+    """Of a burst, exponential."""
+
+
+class Air(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Inlets of racks, degrees Celsius: T = supply + D P in the end, a first-order lag behind it."""
+
+    supply: float = 20.0
+    lag: Seconds = 120.0
+    kelvin_per_watt: dict[str, dict[str, float]] = {}
+    """D: of the inlet of a rack, by the racks that draw."""
+
+
+class Hall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The building around the nodes."""
+
+    hosts: tuple[Host, ...] = ()
+    others: Others = Others()
+    air: Air = Air()
+    keep: Seconds = 7200.0
+    """How much of the series of watts and degrees is kept."""
+
+
+class PowerFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A power sensor that fails for a while."""
+
+    what: Literal[
+        "drop",  # no reading
+        "zero",  # 0 W
+        "stale",  # as at the beginning, and known to be so old
+        "stuck",  # as at the beginning, and taken for new
+        "wrong",  # `value` times as much as it is
+    ]
+    start: Seconds
+    length: Seconds
+    name: str = ""
+    """Of a node; empty: all."""
+    part: Literal["", "whole", "cpu", "card"] = ""
+    """Only sensors of this; empty: all of the node."""
+    value: float = 1.0
+
+
+class PowerMeasuring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well watts can be seen."""
+
+    parts: Literal["cards", "whole", "both"] = "both"
+    """Of a node: each card and the rest apart, the whole, or both."""
+    error: float = 0.05
+    """Each sensor is off by a constant share of up to this."""
+    delay: Seconds = 5.0
+    """How old readings are at least; up to a step of the series more."""
+    model: float = 0.1
+    """What a server's pods are taken to draw is off by a constant share of up to this."""
+    faults: tuple[PowerFault, ...] = ()
+
+
+# ---- events ------------------------------------------------------------------------------------
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +279,8 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: each type has its capacity in nodes of 8."""
     draws: tuple[Draw, ...] = ()
     """A type without one draws nothing that is known."""
+    hall: Hall | None = None
+    """None: nobody asks what nodes draw second by second."""
     cold_start: Duration = Duration(100.0, 0.1)
     grace: Seconds = 300.0
     """How long a drained replica may go on; what is unfinished then is lost."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
@@ -57,24 +57,50 @@ def find_algorithm(name: str, parameters: Mapping[str, object] | None = None) ->
 
 
 def offered() -> tuple[Offered, ...]:
-    """All that can be asked for here, by name; of one that cannot be loaded the reason."""
-    found = [_described(name, "flyball", algorithm) for name, algorithm in BUILT_IN.items()]
-    for entry in entry_points(group=GROUP):
-        if not _own(entry):
-            try:
-                found.append(_described(entry.name, _whose(entry), _loaded(entry)))
-            except AlgorithmError as error:
-                found.append(Offered(entry.name, _whose(entry), str(error)))
+    """All that can be asked for here, by name, all imported; of one that cannot be loaded the reason."""
+    return _sorted((*built_ins(), *map(_loaded_or_why, _all_outside())))
+
+
+def built_ins() -> tuple[Offered, ...]:
+    """Those that come with Flyball, by name."""
+    return tuple(_described(name, "flyball", algorithm) for name, algorithm in sorted(BUILT_IN.items()))
+
+
+def outside() -> tuple[Offered, ...]:
+    """Third parties' names and packages; nothing is imported."""
+    return _sorted(Offered(entry.name, _whose(entry)) for entry in _all_outside())
+
+
+def described(name: str) -> tuple[Offered, ...]:
+    """The third parties' of a name, imported; of one that cannot be loaded the reason."""
+    return tuple(_loaded_or_why(entry) for entry in _outside(name))
+
+
+def _sorted(found: Iterable[Offered]) -> tuple[Offered, ...]:
     return tuple(sorted(found, key=lambda o: (o.name, o.origin)))
+
+
+def _loaded_or_why(entry: EntryPoint) -> Offered:
+    try:
+        return _described(entry.name, _whose(entry), _loaded(entry))
+    except AlgorithmError as error:
+        return Offered(entry.name, _whose(entry), str(error))
 
 
 def _described(name: str, origin: str, algorithm: Algorithm) -> Offered:
     says = (inspect.getdoc(algorithm) or "").partition("\n")[0]
     parameters = {
-        p.name: " = ".join(filter(None, (str(p.annotation), "" if p.default is p.empty else repr(p.default))))
+        p.name: " = ".join(filter(None, (_kind(p), "" if p.default is p.empty else repr(p.default))))
         for p in _parameters(algorithm)
     }
     return Offered(name, origin, says, parameters)
+
+
+def _kind(parameter: inspect.Parameter) -> str:
+    said = parameter.annotation
+    return (
+        "" if said is parameter.empty else said if isinstance(said, str) else inspect.formatannotation(said)
+    )
 
 
 def _parameters(algorithm: Algorithm) -> list[inspect.Parameter]:
@@ -105,7 +131,11 @@ def _check(name: str, algorithm: Algorithm, given: Mapping[str, object]) -> None
 
 
 def _outside(name: str) -> list[EntryPoint]:
-    return [e for e in entry_points(group=GROUP) if e.name == name and not _own(e)]
+    return [e for e in _all_outside() if e.name == name]
+
+
+def _all_outside() -> list[EntryPoint]:
+    return [e for e in entry_points(group=GROUP) if not _own(e)]
 
 
 def _own(entry: EntryPoint) -> bool:

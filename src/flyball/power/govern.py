@@ -1,0 +1,298 @@
+"""Power in one cycle: from what is seen to the rooms, the servers in them, and what may run. Pure.
+
+    watch domains -> policies' caps -> what a plan may use -> (plan) -> what each workload may have now
+
+A workload is in the hands of the most restrictive policy that selects it; one that no policy selects is only
+recommended for. In Observe nothing is said of it, in Recommend it is said and not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+import msgspec
+from msgspec.structs import replace
+
+from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
+from flyball.power.filter import Steps
+from flyball.power.tree import tree_of
+from flyball.power.view import Room, ServerView, View
+from flyball.power.watch import DomainMemory, Seen, policy_rooms, watch
+from flyball.spec.power import (
+    Mode,
+    PlacedPod,
+    Policy,
+    PowerSeen,
+)
+from flyball.units import DollarsPerHour, Seconds, TokensPerSecond, Watts
+
+HEAT = "heat "
+"""Prefix of rooms of degrees, so that none is taken for a domain."""
+NEAR = 1.0
+"""Kelvin below the warmest inlet that is allowed, from which on a rack counts as hot."""
+PRICES: Seconds = 300.0
+"""Between two looks at what a kilowatt is worth."""
+ENDLESS = 1_000_000
+ALL_AT_ONCE = Steps(1.0, ENDLESS)
+
+
+FREE = Policy("", "", mode="Recommend")
+"""In force where no policy selects a workload."""
+
+
+class PowerMemory(msgspec.Struct, frozen=True):
+    """What is remembered of power from cycle to cycle."""
+
+    domains: dict[str, DomainMemory] = {}
+    windows: dict[str, Observed] = {}
+    """Of policies with relative caps, by `namespace/name`."""
+    wanted: dict[str, int] = {}
+    """By workload: what its load asked for when it was decided last."""
+    prices: dict[str, DollarsPerHour] = {}
+    """By domain: what one more kilowatt saves."""
+    priced_at: Seconds | None = None
+
+
+class Need(msgspec.Struct, frozen=True, gc=False):
+    """What a governed server has and wants, as the loop knows it."""
+
+    replicas: int
+    wanted: int
+    priority: int = 100
+    least: int = 0
+    tokens: TokensPerSecond = 0.0
+    idle: Watts = 0.0
+    full: Watts = 0.0
+    """Of one replica, where it has no pod that tells it."""
+
+
+class Power:
+    """Power in one cycle, in the order in which its parts are made."""
+
+    def __init__(self, seen: PowerSeen, memory: PowerMemory, needs: Mapping[str, Need]) -> None:
+        """`needs`: of the governed servers; their `wanted` may be that of the last cycle."""
+        self.seen, self.memory = seen, memory
+        self.nodes = {node.name: node for node in seen.nodes}
+        self.tree = tree_of(seen.domains, seen.nodes)
+        self.workloads = {w.name: w for w in seen.workloads if not w.governed or w.name in needs}
+        pods = [
+            pod for pod in seen.pods if pod.server in self.workloads
+        ]  # the others are not up for decision
+        given = Seen(self.nodes, seen.readings, pods)
+        self.domains, self.watched = watch(self.tree, given, memory.domains, seen.now, seen.tau)
+        self.pods: dict[str, list[PlacedPod]] = {}
+        for pod in pods:
+            self.pods.setdefault(pod.server, []).append(pod)
+        self.policies = {f"{p.namespace}/{p.name}": p for p in seen.policies}
+        self.selected = {key: self._selected(policy) for key, policy in self.policies.items()}
+        self.needs = self._needs(needs)
+        self.windows, self.caps = self._caps()
+        self.governing, self.overruled = self._governing()
+
+    # ---- who is in whose hands --------------------------------------------------------------------
+
+    def _selected(self, policy: Policy) -> tuple[str, ...]:
+        named = bool(policy.labels or policy.kinds or policy.workloads)  # else it is for all that is governed
+        inside = {node for name in policy.domains for node in self.tree.nodes.get(name, ())}
+        return tuple(
+            name
+            for name, one in self.workloads.items()
+            if (named or one.governed)
+            and selects(policy, one.namespace, one.labels, one.scaled_by)
+            and (not policy.domains or any(pod.node in inside for pod in self.pods.get(name, ())))
+        )
+
+    def _needs(self, needs: Mapping[str, Need]) -> dict[str, Need]:
+        """Also of workloads that the loop does not govern: they want what they had before us."""
+        found = {}
+        for name, one in self.workloads.items():
+            wanted = one.replicas if one.wanted is None else one.wanted
+            found[name] = needs.get(name) or Need(one.replicas, wanted, least=one.least)
+        return found
+
+    def drawn(self, name: str) -> Watts:
+        """By the model, now."""
+        return sum(p.idle + p.load for p in self.pods.get(name, ()) if p.phase != "pending")
+
+    def _if(self, name: str, replicas: int) -> Watts:
+        """What it would draw with so many replicas."""
+        idle, full, load = self._affine(name)
+        return ServerView(name, replicas, replicas, idle=idle, full=full, load=load).watts(replicas)
+
+    def _affine(self, name: str) -> tuple[Watts, Watts, Watts]:
+        """Watts of a replica idle and full, and of the whole load on top."""
+        need, pods = self.needs[name], self.pods.get(name, ())
+        return (
+            sum(p.idle for p in pods) / len(pods) if pods else need.idle,
+            max((p.most for p in pods), default=need.full),
+            sum(p.load for p in pods if p.phase != "pending"),
+        )
+
+    def _caps(self) -> tuple[dict[str, Observed], dict[str, Room]]:
+        """Windows and rooms of policies; nothing is learned of pods that no longer are."""
+        drawn = {key: sum(map(self.drawn, names)) for key, names in self.selected.items()}
+        chosen = {name for names in self.selected.values() for name in names}
+        wanted = {name: self._if(name, self.needs[name].wanted) for name in chosen}
+        now = {name: min(self._if(name, self.needs[name].replicas), wanted[name]) for name in chosen}
+        back = {key: held_back(wanted, now, names) for key, names in self.selected.items()}
+        windows = {key: one for key, one in self.memory.windows.items() if key in self.policies}
+        return policy_rooms(self.seen.policies, windows, drawn, back, self.seen.now)
+
+    def _governing(self) -> tuple[dict[str, Policy], dict[str, str]]:
+        """By workload the policy that wins; by policy that loses anywhere a sentence."""
+        winner: dict[str, Policy] = {}
+        lost: dict[str, str] = {}
+        self._floors: dict[str, int] = {}
+        self._protected: set[str] = set()
+        for namespace in sorted({p.namespace for p in self.seen.policies}):
+            standings = [
+                Standing(
+                    policy,
+                    self.selected[key],
+                    cap_watts(policy.cap, self.windows.get(key)),
+                    sum(self._if(name, self.needs[name].wanted) for name in self.selected[key]),
+                )
+                for key, policy in self.policies.items()
+                if policy.namespace == namespace
+            ]
+            found: Governing = governing(standings)
+            winner |= {name: self.policies[f"{namespace}/{by}"] for name, by in found.policy.items()}
+            lost |= {f"{namespace}/{name}": why for name, why in found.overruled.items()}
+            self._floors |= found.min_replicas
+            self._protected |= set(found.protected)
+        return winner, lost
+
+    def policy_of(self, workload: str) -> Policy:
+        """The policy whose word holds for it."""
+        return self.governing.get(workload, FREE)
+
+    # ---- rooms and what is in them -----------------------------------------------------------------
+
+    @cached_property
+    def rooms(self) -> tuple[Room, ...]:
+        """Of domains with a budget, of inlets with a limit, and of policies with a cap."""
+        domains = [one.room for one in self.watched.values() if one.room is not None]
+        return (*domains, *self._heat_rooms(), *self.caps.values())
+
+    def _heat_rooms(self) -> list[Room]:
+        """In kelvin: what is left above the supply. As long as one is too warm nothing grows there."""
+        found = []
+        for name, domain in self.tree.domains.items():
+            if domain.thermal is not None:
+                left = self.margin(name)
+                frozen = self.inlets[name] > domain.thermal.max_inlet - NEAR
+                found.append(Room(HEAT + name, max(left, 0.0), max(left - NEAR, 0.0), frozen))
+        return found
+
+    @cached_property
+    def inlets(self) -> dict[str, float]:
+        """Degrees of the air at domains of which it can be told: T = T_supply + D P."""
+        return {
+            name: domain.thermal.supply
+            + sum(k * self._watts(other) for other, k in domain.thermal.kelvin_per_watt.items())
+            for name, domain in self.tree.domains.items()
+            if domain.thermal is not None
+        }
+
+    def margin(self, name: str) -> float:
+        """Kelvin that governed pods may make, of an inlet."""
+        thermal = self.tree.domains[name].thermal
+        assert thermal is not None
+        other = sum(
+            k * self.watched[domain].reading.ungoverned
+            for domain, k in thermal.kelvin_per_watt.items()
+            if domain in self.watched
+        )
+        return thermal.max_inlet - thermal.supply - other
+
+    def _watts(self, domain: str) -> Watts:
+        watched = self.watched.get(domain)
+        return 0.0 if watched is None else watched.reading.known.watts
+
+    def view(self, modes: Iterable[Mode] = ("Recommend", "Enforce")) -> View:
+        """All that algorithms may know; only workloads in these modes are free to move in it."""
+        free = set(modes)
+        servers = []
+        for name in sorted(self.workloads):
+            policy = self.policy_of(name)
+            server = self._server(name, self._places(name), policy)
+            if policy.mode not in free:  # it does what it wants
+                server = replace(server, least=server.ceiling, most=server.ceiling, protected=False)
+            servers.append(server)
+        return View(self.rooms, tuple(servers))
+
+    def _server(self, name: str, places: dict[str, float], policy: Policy) -> ServerView:
+        need, one = self.needs[name], self.workloads[name]
+        idle, full, load = self._affine(name)
+        floor = 0 if "pause" in policy.levers else max(one.least, need.least)
+        return ServerView(
+            name=name,
+            replicas=need.replicas,
+            wanted=need.wanted,
+            least=max(floor, self._floors.get(name, 0)),
+            most=ENDLESS if one.most is None else one.most,
+            priority=need.priority if policy.priority is None else policy.priority,
+            protected=name in self._protected,
+            idle=idle,
+            full=full,
+            load=load,
+            tokens=need.tokens,
+            places=places,
+        )
+
+    def _places(self, name: str) -> dict[str, float]:
+        """Share of its replicas by room; those without a node count as the others, or by free cards."""
+        nodes = [p.node for p in self.pods.get(name, ()) if p.node in self.nodes]
+        weights: dict[str, float] = {}
+        for node in nodes:
+            weights[node] = weights.get(node, 0.0) + 1.0 / len(nodes)
+        if not nodes:
+            weights = self._landing
+        found: dict[str, float] = {}
+        for node, weight in weights.items():
+            for domain in self.tree.above.get(node, ()):
+                if self.watched[domain].room is not None or domain in self._heats:
+                    found[domain] = found.get(domain, 0.0) + weight
+        heat = {
+            HEAT + inlet: sum(k * found.get(domain, 0.0) for domain, k in by.items())
+            for inlet, by in self.kelvin.items()
+        }
+        caps = {key: 1.0 for key in self.caps if name in self.selected[key]}
+        rooms = {domain: share for domain, share in found.items() if self.watched[domain].room is not None}
+        return {**rooms, **{key: k for key, k in heat.items() if k > 0}, **caps}
+
+    @cached_property
+    def kelvin(self) -> dict[str, dict[str, float]]:
+        return {
+            name: domain.thermal.kelvin_per_watt
+            for name, domain in self.tree.domains.items()
+            if domain.thermal is not None
+        }
+
+    @cached_property
+    def _heats(self) -> set[str]:
+        """Domains whose watts warm some inlet."""
+        return {domain for by in self.kelvin.values() for domain in by}
+
+    @cached_property
+    def _landing(self) -> dict[str, float]:
+        """Share by node of where a new replica would go."""
+        free = {n.name: float(n.cards - (n.cards_used or 0)) for n in self.seen.nodes if n.cards}
+        whole = sum(max(f, 0.0) for f in free.values())
+        if whole <= 0:
+            cards = {n.name: float(n.cards) for n in self.seen.nodes if n.cards}
+            whole, free = sum(cards.values()), cards
+        return {name: f / whole for name, f in free.items() if f > 0}
+
+    # ---- prices ----------------------------------------------------------------------------------
+
+    @property
+    def price_is_due(self) -> bool:
+        """Whether it was long ago that it was asked what one more kilowatt is worth."""
+        at = self.memory.priced_at
+        return at is None or not 0.0 <= self.seen.now - at < PRICES
+
+    def priced(self, prices: dict[str, DollarsPerHour]) -> None:
+        """What one more kilowatt saves, by domain, as of now."""
+        self.memory = replace(self.memory, prices=prices, priced_at=self.seen.now)

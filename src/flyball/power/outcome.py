@@ -1,0 +1,196 @@
+"""What each workload may have now, and what is told of it: the last word on watts in a cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from flyball.power.budget import cap_watts
+from flyball.power.filter import Filtered, Steps, filtered
+from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory
+from flyball.power.recommend import recommendation
+from flyball.power.view import FIT, ServerView, View, floors, infeasible
+from flyball.power.watch import Watched
+from flyball.spec.power import (
+    LEVELS,
+    DomainState,
+    Level,
+    Lever,
+    Mode,
+    Policy,
+    PolicyState,
+    PowerPlan,
+    Recommendation,
+    WorkloadCap,
+)
+
+ALL_AT_ONCE = Steps(1.0, ENDLESS)
+
+
+def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], PowerPlan, PowerMemory]:
+    """Replicas at most of the enforced workloads, and what is told, where loads ask for `wanted`."""
+    power.needs = {
+        name: replace(need, wanted=wanted.get(name, need.wanted)) for name, need in power.needs.items()
+    }
+    enforced = power.view(("Enforce",))
+    now = _paused(power, enforced, filtered(enforced, _asked(power, enforced)))
+    goals = _paused(power, enforced, filtered(enforced, _asked(power, enforced), ALL_AT_ONCE))
+    advised = power.view()
+    ideal = _paused(power, advised, filtered(advised, _asked(power, advised), ALL_AT_ONCE))
+    caps = [cap for server in advised.servers if (cap := _cap(power, server, now, goals, ideal)) is not None]
+    given = {s.name: now.replicas[s.name] for s in enforced.servers if _is(power, "Enforce", s.name)}
+    impossible = infeasible(_widest(power, advised))
+    plan = PowerPlan(
+        domains=tuple(_state(power, name, one, advised) for name, one in power.watched.items()),
+        caps=tuple(caps),
+        recommendations=_recommendations(power, advised, ideal),
+        hot=_hot(power),
+        overruled=power.overruled,
+        infeasible=impossible,
+        policies=tuple(_policy_state(power, key) for key in power.policies),
+        notes=(*power.seen.notes, *power.tree.errors.values(), *now.notes, *_problems(power)),
+    )
+    memory = PowerMemory(
+        power.domains,
+        power.windows,
+        {name: need.wanted for name, need in power.needs.items()},
+        power.memory.prices,
+        power.memory.priced_at,
+    )
+    return given, plan, memory
+
+
+def _paused(power: Power, view: View, given: Filtered) -> Filtered:
+    """What is paused goes to its floor at once where it cannot have all that it wants."""
+    paused = {
+        s.name: s.floor
+        for s in view.servers
+        if "pause" in power.policy_of(s.name).levers and s.floor < given.replicas[s.name] < s.ceiling
+    }
+    return replace(given, replicas=given.replicas | paused) if paused else given
+
+
+def _is(power: Power, mode: Mode, name: str) -> bool:
+    return power.policy_of(name).mode == mode
+
+
+def _asked(power: Power, view: View) -> dict[str, object]:
+    """What algorithms want, each for the workloads of its policy."""
+    found: dict[str, object] = {}
+    for server in view.servers:
+        policy = power.policy_of(server.name)
+        answer = power.seen.answers.get(f"{policy.namespace}/{policy.name}")
+        if answer is not None and answer.replicas is not None and server.name in answer.replicas:
+            found[server.name] = answer.replicas[server.name]
+    return found
+
+
+def _problems(power: Power) -> tuple[str, ...]:
+    return tuple(f"{key}: {a.problem}" for key, a in sorted(power.seen.answers.items()) if a.problem)
+
+
+def _cap(
+    power: Power, server: ServerView, now: Filtered, goals: Filtered, ideal: Filtered
+) -> WorkloadCap | None:
+    """None: it may have all that it wants."""
+    name = server.name
+    policy = power.policy_of(name)
+    if policy.mode == "Observe":
+        return None
+    done = policy.mode == "Enforce"
+    most, goal = (now.replicas[name], goals.replicas[name]) if done else 2 * (ideal.replicas[name],)
+    if min(most, goal) >= server.ceiling:
+        return None
+    why = [power.watched[r] for r, share in server.places.items() if share > 0 and r in power.watched]
+    worst = max(why, key=lambda w: LEVELS.index(w.state.level), default=None)
+    act = None if worst is None else worst.act
+    reason = "" if worst is None or act is None else f"{worst.state.domain}: {act.reason or act.level}"
+    return WorkloadCap(
+        name,
+        most,
+        goal,
+        "" if policy is FREE else f"{policy.namespace}/{policy.name}",
+        lever_of(policy, server, goal),
+        policy.mode,
+        act is not None and act.at_once,
+        reason or f"the cap of {policy.namespace}/{policy.name}",
+    )
+
+
+def _recommendations(power: Power, view: View, ideal: Filtered) -> tuple[Recommendation, ...]:
+    """By policy and room, for workloads that are only recommended for."""
+    found = []
+    peaks = {name: max((a.watts[-1] for a in one.ahead), default=None) for name, one in power.watched.items()}
+    told = {s.name for s in view.servers if _is(power, "Recommend", s.name)}
+    policies = {"": FREE, **power.policies}
+    states = [one.state for one in power.watched.values() if one.room is not None]
+    states += [_cap_state(power, key, view) for key in power.caps]
+    for key, policy in policies.items():
+        mine = tuple(s for s in view.servers if s.name in told and power.policy_of(s.name) is policy)
+        if not mine:
+            continue
+        levers = {s.name: lever_of(policy, s, ideal.replicas[s.name]) for s in mine}
+        for state in states:
+            part = View(view.rooms, mine)
+            made = recommendation(
+                part, ideal, state, power.seen.now, key, peak=peaks.get(state.domain), levers=levers
+            )
+            if made is not None:
+                found.append(made)
+    return tuple(found)
+
+
+def _cap_state(power: Power, key: str, view: View) -> DomainState:
+    watts = sum(map(power.drawn, power.selected[key]))
+    room = power.caps[key]
+    level: Level = "shed" if watts > room.watts else "hold" if watts > room.grow else "normal"
+    return DomainState(key, level, watts, True, room.watts, feasible=floors(view)[key] <= room.watts + FIT)
+
+
+def _widest(power: Power, view: View) -> View:
+    """Rooms as large as they can ever be: all of the budget but the ungoverned."""
+    rooms = []
+    for room in view.rooms:
+        watched = power.watched.get(room.name)
+        if watched is not None and watched.state.budget is not None:
+            room = replace(room, watts=watched.state.budget - watched.reading.ungoverned)
+        rooms.append(room)
+    return replace(view, rooms=tuple(rooms))
+
+
+def _policy_state(power: Power, key: str) -> PolicyState:
+    names = power.selected[key]
+    cap = cap_watts(power.policies[key].cap, power.windows.get(key))
+    return PolicyState(key, names, sum(map(power.drawn, names)), cap)
+
+
+def _state(power: Power, name: str, one: Watched, view: View) -> DomainState:
+    state = replace(one.state, nodes=len(power.tree.nodes[name]), inlet=power.inlets.get(name))
+    if state.budget is None:
+        return state
+    fits = floors(view)[name] + one.reading.ungoverned <= state.budget + FIT
+    return replace(state, feasible=fits, per_kilowatt=power.memory.prices.get(name))
+
+
+def _hot(power: Power) -> tuple[str, ...]:
+    """Nodes of racks that are too warm or have to shed, the worst first."""
+    heat: dict[str, float] = {}
+    for name, one in power.watched.items():
+        if power.tree.domains[name].level not in ("Rack", "Node"):
+            continue
+        thermal, over = power.tree.domains[name].thermal, 0.0
+        if one.state.threshold:
+            over = one.state.watts / one.state.threshold if one.state.level in LEVELS[2:] else 0.0
+        if thermal is not None and power.inlets[name] > thermal.max_inlet - NEAR:
+            over = max(over, (power.inlets[name] - thermal.supply) / (thermal.max_inlet - thermal.supply))
+        for node in power.tree.nodes[name] if over > 0 else ():
+            heat[node] = max(heat.get(node, 0.0), over)
+    return tuple(sorted(heat, key=lambda node: (-heat[node], node)))
+
+
+def lever_of(policy: Policy, server: ServerView, after: int) -> Lever:
+    """The lever that brings a workload from what it has to what it may have."""
+    if after >= server.replicas:
+        return "hold"
+    return "pause" if "pause" in policy.levers and after <= server.floor else "replicas"
