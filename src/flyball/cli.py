@@ -33,6 +33,7 @@ from flyball.commands.look_options import (
 from flyball.commands.loop_options import LOOP_VARIABLES, LOOPED, SERVES, actuator, collector, loop
 from flyball.commands.operator_options import OPERATED, OPERATOR_VARIABLES, operator
 from flyball.commands.plan_options import PLANNED, Flag, Solver, plan
+from flyball.commands.power_options import powering
 from flyball.commands.profiles_options import profiles
 from flyball.commands.sandbox_options import sandbox
 from flyball.commands.serve_options import HERE, LISTEN, TUNER_VARIABLES, Listen, serve_tuner
@@ -111,6 +112,7 @@ app.command(unfreeze, help_epilogue=TOLD)
 app.command(backtest, help_epilogue=BACKTESTED)
 app.command(crds, help_epilogue=DEFINED)
 app.command(boosting)
+app.command(powering)
 app.command(importing)
 
 

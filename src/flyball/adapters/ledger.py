@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 
 from flyball.loop.record import Cycle
+from flyball.spec.decision import Order
 from flyball.spec.fleet import Fleet
+from flyball.spec.power import PowerSeen
 from flyball.spec.snapshot import Scrape, Snapshot
 
 CHECKPOINT = 20
@@ -65,7 +67,8 @@ class Ledger:
         decision = cycle.decision
         bare = msgspec.structs.replace(decision, plan=None) if decision else None
         has_plan = decision is not None and decision.plan is not None
-        rest = msgspec.msgpack.encode((bare, cycle.refused, cycle.errors, cycle.seconds, has_plan))
+        more = (cycle.snapshot.advice, cycle.snapshot.power)
+        rest = msgspec.msgpack.encode((bare, cycle.refused, cycle.errors, cycle.seconds, has_plan, *more))
         changed = sum(step.changed for step in decision.steps) if decision else 0
         with self._lock:
             self._since += 1
@@ -185,7 +188,9 @@ def _cycle(row: Any) -> Cycle:
 
 def _unpacked(row: Any) -> Cycle:
     time, law, settings, scrape, rest, plan, fleet = row
-    decision, refused, errors, seconds, has_plan = msgspec.msgpack.decode(zlib.decompress(rest))
+    # One from before these were kept has neither.
+    decision, refused, errors, seconds, has_plan, *more = msgspec.msgpack.decode(zlib.decompress(rest))
+    advice, power = more or (None, None)
     if has_plan and plan is not None:
         decision["plan"] = msgspec.msgpack.decode(zlib.decompress(plan))
     return msgspec.convert(
@@ -200,6 +205,8 @@ def _unpacked(row: Any) -> Cycle:
             "snapshot": Snapshot(
                 msgspec.msgpack.decode(zlib.decompress(fleet), type=Fleet),
                 msgspec.msgpack.decode(zlib.decompress(scrape), type=Scrape),
+                msgspec.convert(advice, tuple[Order, ...] | None),
+                msgspec.convert(power, PowerSeen | None),
             ),
         },
         Cycle,
