@@ -19,9 +19,26 @@ from lightkube.resources.core_v1 import ConfigMap
 from lightkube.types import PatchType
 
 from flyball.sandbox.cluster import Options, Sandbox
+from flyball.sandbox.errors import SandboxError
+from flyball.sandbox.keda import Keda
 from tests.clusters import deployment, eventually, fleet, found, needed
 
 ScaledObject = create_namespaced_resource("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
+
+
+def test_a_kind_that_has_no_status_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["error: .status.conditions accessor error: <nil>", ""]
+
+    def answers(self: Keda, command: list[str]) -> None:
+        if problem := said.pop(0):
+            raise SandboxError(problem)
+
+    monkeypatch.setattr(Keda, "_run", answers)
+    Keda.__new__(Keda)._established([])
+    assert not said
+    said.append("error: the server is away")
+    with pytest.raises(SandboxError, match="away"):
+        Keda.__new__(Keda)._established([])
 
 
 @pytest.mark.soak  # its first build takes ten minutes

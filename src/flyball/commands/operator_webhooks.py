@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.api import Api
     from flyball.commands.operator import OperatorRequest
     from flyball.operator.kinds import Kinds
+    from flyball.operator.placing import Placing
     from flyball.server.admission import Rule
     from flyball.wire.admission import Asked, Verdict
 
@@ -28,13 +29,20 @@ PATH = "/validate-inferno"
 
 
 def start_webhooks(
-    request: OperatorRequest, api: Api, namespace: str, kinds: Kinds, reviewed: Reviewed, stack: ExitStack
+    request: OperatorRequest,
+    api: Api,
+    namespace: str,
+    kinds: Kinds,
+    reviewed: Reviewed,
+    stack: ExitStack,
+    placing: Placing | None = None,
 ) -> None:
-    """Serve them until the stack ends. ClusterError, ValueError."""
-    from flyball.adapters.kubernetes.webhook import VALIDATING
+    """Serve them until the stack ends; `placing`: pods may ask where to go. ClusterError, ValueError."""
+    from flyball.adapters.kubernetes.webhook import MUTATING, VALIDATING
     from flyball.commands.operator_boosters import PATH as BOOSTERS
     from flyball.commands.operator_boosters import rule
     from flyball.operator.admission import review
+    from flyball.operator.placing import PATH as PODS
     from flyball.operator.trust import Trust
     from flyball.server.admission import admission
     from flyball.server.service.run import Options, Serving
@@ -47,7 +55,8 @@ def start_webhooks(
         if request.webhook_url:
             names.append(urlsplit(request.webhook_url).hostname or "")
     names = [name for name in dict.fromkeys(names) if name not in ("", "0.0.0.0", "::")]
-    trust = Trust(api, namespace, names, folder, [(VALIDATING, NAME)], lambda text: say(f"flyball: {text}"))
+    configurations = [(VALIDATING, NAME), *([(MUTATING, NAME)] if placing is not None else [])]
+    trust = Trust(api, namespace, names, folder, configurations, lambda text: say(f"flyball: {text}"))
     trust.step()
     options = Options(
         host=request.webhook_host,
@@ -59,10 +68,15 @@ def start_webhooks(
         PATH: _counted(PATH, lambda asked: review(asked, kinds.objects), reviewed),
         BOOSTERS: _counted(BOOSTERS, rule, reviewed),
     }
+    if placing is not None:
+        rules[PODS] = _counted(PODS, placing.rule, reviewed)
     service = admission(rules)
     serving = Serving(service, options)
     if outside:
-        _registered(api, request.webhook_url or serving.url, trust.authorities, request.boost, stack)
+        address = request.webhook_url or serving.url
+        _registered(api, address, trust.authorities, request.boost, stack)
+        if placing is not None:
+            _registered_for_pods(api, address, trust.authorities, stack)
     trust.start()
     stack.callback(trust.stop)
     thread = threading.Thread(target=serving.run, name="flyball-webhooks", daemon=True)
@@ -99,5 +113,22 @@ def _registered(api: Api, address: str, authorities: bytes, boost: bool, stack: 
     def forget() -> None:
         with suppress(ClusterError):  # what nobody answers is passed over: it fails open
             api.delete(VALIDATING.path(name=NAME))
+
+    stack.callback(forget)
+
+
+def _registered_for_pods(api: Api, address: str, authorities: bytes, stack: ExitStack) -> None:
+    """Let the API server ask this process about pods, until it ends."""
+    from flyball.adapters.kubernetes.errors import ClusterError
+    from flyball.adapters.kubernetes.placement import PLACEMENT
+    from flyball.adapters.kubernetes.webhook import MUTATING, placing_by_address
+    from flyball.operator.placing import PATH as PODS
+
+    body = placing_by_address(NAME, PLACEMENT, PODS, address, authorities)
+    api.apply(MUTATING.path(name=NAME), body, dict, "flyball")
+
+    def forget() -> None:
+        with suppress(ClusterError):  # what nobody answers is passed over: it fails open
+            api.delete(MUTATING.path(name=NAME))
 
     stack.callback(forget)

@@ -24,6 +24,8 @@ OPERATOR_HOST = "keda-operator.keda.svc"
 """A name in the operator's certificate."""
 METRICS = "v1beta1.external.metrics.k8s.io"
 POLL: Seconds = 0.2
+ESTABLISHED: Seconds = 30.0
+"""For its kinds to be served."""
 
 
 class Keda(Part):
@@ -90,7 +92,7 @@ class Keda(Part):
         """Its kinds, its namespace, and the way from the API server to the adapter."""
         command = [*self._kubectl, f"--kubeconfig={self._plane.kubeconfig()}"]
         self._run([*command, "apply", "--server-side", "-f", str(self._folder / "bases")])
-        self._run([*command, "wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])
+        self._established([*command, "wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])
         create_all(client, ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},))
         service = {"name": ADAPTER_SERVICE, "namespace": NAMESPACE}
         create_all(
@@ -116,6 +118,18 @@ class Keda(Part):
                 },
             ),
         )
+
+    def _established(self, command: list[str]) -> None:
+        until = time.monotonic() + ESTABLISHED
+        while True:
+            try:
+                self._run(command)
+                return
+            except SandboxError as error:
+                # It gives up at once on a kind that has no status at all yet.
+                if "accessor error" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(POLL)
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True)

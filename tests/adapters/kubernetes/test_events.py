@@ -76,3 +76,12 @@ def test_many_threads_do_not_get_more_than_is_allowed() -> None:
             thread.join()
         made.flush()
         assert (len(server.taken), made.dropped) == (AT_ONCE, 8 * 50 - AT_ONCE)
+
+
+def test_objects_without_a_namespace_are_told_where_the_api_server_wants_it() -> None:
+    server, clock = Taking(), Time()
+    with events(server, clock) as made:
+        made.say(Object(DEPLOYMENT, "", "rack-7", "uid"), "Told", "once")
+        made.flush()
+    (one,) = server.taken
+    assert (one["metadata"]["namespace"], one["involvedObject"]["namespace"]) == ("default", "")

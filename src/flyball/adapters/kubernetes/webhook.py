@@ -131,3 +131,36 @@ def by_address(name: str, checked: Sequence[Checked], url: str, bundle: bytes) -
             for one in checked
         ],
     }
+
+
+def placing_by_address(name: str, label: str, path: str, url: str, bundle: bytes) -> dict[str, object]:
+    """A mutating configuration for pods that ask by a label, or whose namespace does; it fails open."""
+    client = {"url": url.rstrip("/") + path, "caBundle": base64.b64encode(bundle).decode()}
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    asked = {"matchLabels": {label: "enabled"}}
+    silent = {"key": label, "operator": "NotIn", "values": ["enabled", "disabled"]}
+    return {
+        "apiVersion": f"{MUTATING.group}/{MUTATING.version}",
+        "kind": MUTATING.name,
+        "metadata": {"name": name},
+        "webhooks": [
+            {
+                "name": f"{which}.flyball.dev",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Ignore",
+                "reinvocationPolicy": "Never",
+                "timeoutSeconds": 1,
+                "clientConfig": client,
+                "rules": [pods],
+                **selectors,
+            }
+            for which, selectors in (
+                ("place-pods", {"objectSelector": asked}),
+                (
+                    "place-pods-of-namespaces",
+                    {"namespaceSelector": asked, "objectSelector": {"matchExpressions": [silent]}},
+                ),
+            )
+        ],
+    }
