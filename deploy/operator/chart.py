@@ -15,10 +15,15 @@ NAMESPACE, ACCOUNT = "flyball", "flyball"
 RELEASED = "{{ .Release.Namespace }}"
 GLOBAL = "not .Values.watchNamespace"
 WEBHOOK = f"and .Values.webhook.enabled ({GLOBAL})"
+POWER = f"and .Values.power.enabled ({GLOBAL})"
+"""Domains and nodes are of no namespace."""
 HEAD = """\
 {{- /* Written by `make build-installer` from deploy/operator: change it there. */ -}}
 """
-OWN = ("flyball-cluster", "flyball-edit", "flyball-view")
+OWN = (
+    *("flyball-cluster", "flyball-edit", "flyball-view"),
+    *("flyball-power", "flyball-power-enforce", "flyball-power-edit", "flyball-power-view"),
+)
 """Rights that are the cluster's by nature; the others are a namespace's where only one is watched."""
 NAMED = re.compile(r"'?\bTOKEN_(\w+?)_END\b'?")
 """A value that a template takes the place of, quotes included."""
@@ -55,6 +60,9 @@ MORE_ARGUMENTS = """\
 {{- end }}
 {{- if .Values.boost }}
 - --boost
+{{- end }}
+{{- if and .Values.power.enabled (not .Values.watchNamespace) }}
+- --power
 {{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
@@ -108,6 +116,7 @@ def files(here: Path, crds: Path, version: str, repository: str, tag: str) -> di
     (page, webhook_service, policy), (webhooks,) = read("base/network.yaml"), read("base/webhook.yaml")
     (of_boosters,) = yaml.safe_load((here / "boost" / "webhook.yaml").read_text())
     webhooks[BOOSTERS] = of_boosters["value"]
+    (placing,) = read("power/webhook.yaml")
     monitor, rules = read("monitoring/service-monitor.yaml") + read("monitoring/rules.yaml")
     resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
     values = Template((here / "chart" / "values.yaml").read_text()).substitute(
@@ -139,11 +148,17 @@ def files(here: Path, crds: Path, version: str, repository: str, tag: str) -> di
         "templates/rights-boost.yaml": template(
             *((one, ".Values.boost") for one in read("boost/rights.yaml"))
         ),
+        "templates/rights-power.yaml": template(*((one, POWER) for one in read("power/rights.yaml"))),
+        "templates/rights-power-enforce.yaml": template(
+            *((one, f"{POWER} .Values.power.enforce") for one in read("power-enforce/rights.yaml"))
+        ),
         "templates/deployment.yaml": template((deployment, ""), (budget, "")),
         "templates/network.yaml": template(
             (page, ""), (webhook_service, WEBHOOK), (policy, ".Values.networkPolicy.enabled")
         ),
-        "templates/webhook.yaml": template((webhooks, WEBHOOK)),
+        "templates/webhook.yaml": template(
+            (webhooks, WEBHOOK), (placing, f"{WEBHOOK} .Values.power.enabled")
+        ),
         "templates/monitoring.yaml": template(
             *((one, ".Values.monitoring.enabled") for one in (monitor, rules, dashboard_map()))
         ),
@@ -197,6 +212,7 @@ def placed(one: dict[str, Any]) -> str:
         "Deployment": deployed,
         "NetworkPolicy": limited,
         "ValidatingWebhookConfiguration": checked,
+        "MutatingWebhookConfiguration": asked,
         "ConfigMap": shown,
         "PrometheusRule": ruled,
     }
@@ -258,6 +274,12 @@ def checked(one: dict[str, Any]) -> str:
         hook["clientConfig"]["service"]["namespace"] = token("NAMESPACE")
     assert list(one)[-1] == "webhooks"  # so that one more can be added at the end
     return f"{rendered(one)}{{{{- if .Values.boost }}}}\n{rendered([more])}{{{{- end }}}}\n"
+
+
+def asked(one: dict[str, Any]) -> str:
+    for hook in one["webhooks"]:
+        hook["clientConfig"]["service"]["namespace"] = token("NAMESPACE")
+    return rendered(one)
 
 
 def shown(one: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 DEPLOY, ROOT = HERE.parent, HERE.parents[1]
 
 OVERLAYS = ("recommend-only", "cluster", "one-namespace")
-COMPONENTS = ("act", "wva", "boost", "monitoring")
+COMPONENTS = ("act", "wva", "boost", "power", "power-enforce", "monitoring")
 WRITTEN = "# Written by `make build-installer` from deploy/operator: change it there.\n"
 INSTALL = "# Flyball's operator and its kinds, in mode recommend: kubectl apply -f install.yaml\n"
 SAMPLE = """\

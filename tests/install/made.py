@@ -24,7 +24,7 @@ OVERLAYS = ("recommend-only", "cluster", "one-namespace")
 EVERYTHING = (
     ("recommend-only",),
     ("cluster",),
-    ("cluster", "wva", "boost", "monitoring"),
+    ("cluster", "wva", "boost", "power", "power-enforce", "monitoring"),
     ("one-namespace",),
     ("one-namespace", "act", "wva"),
 )
@@ -37,6 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "mode": "act",
         "wva": True,
         "boost": True,
+        "power": {"enabled": True},
         "monitoring": {"enabled": True},
         "optimizer": {"host": "inferno-optimizer.inferno.svc.cluster.local", "port": 80, "stateless": False},
         "image": {"repository": "registry.example:5000/team/flyball", "tag": "1.2.3"},

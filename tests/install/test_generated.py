@@ -94,7 +94,10 @@ def test_an_image_of_ones_own_goes_everywhere(tmp_path: Path) -> None:
     ("words", "what"),
     [
         (("recommend",), 'there is no "recommend": there are recommend-only, cluster, one-namespace'),
-        (("cluster", "--with", "metrics"), 'there is no "metrics": there are act, wva, boost, monitoring'),
+        (
+            ("cluster", "--with", "metrics"),
+            'there is no "metrics": there are act, wva, boost, power, power-enforce, monitoring',
+        ),
         (
             ("cluster", "--image", "registry:5000/flyball"),
             'the image is "registry:5000/flyball": give it a tag',
@@ -124,6 +127,8 @@ def test_an_overlay_is_whole(names: tuple[str, ...]) -> None:
     assert f"--mode={mode}" in operator["args"]
     assert ("--wva" in operator["args"]) == ("wva" in names)
     assert ("--boost" in operator["args"]) == ("boost" in names)
+    assert ("--power" in operator["args"]) == ("power" in names)
+    assert bool(of_kind(objects, "MutatingWebhookConfiguration")) == ("power" in names)
     assert ("--webhook-port=9443" in operator["args"]) == (not local)
     assert bool(of_kind(objects, "ValidatingWebhookConfiguration")) == (not local)
     assert bool(of_kind(objects, "ServiceMonitor", "PrometheusRule")) == ("monitoring" in names)
@@ -159,7 +164,8 @@ def hang_together(objects: list[dict[str, object]]) -> None:
         assert (subject["kind"], subject["namespace"], subject["name"]) == key(account)
     bound = {one["roleRef"]["name"] for one in of_kind(objects, "RoleBinding", "ClusterRoleBinding")}
     roles = {one["metadata"]["name"] for one in of_kind(objects, "Role", "ClusterRole")}
-    assert roles - bound <= {"flyball-edit", "flyball-view"}
+    shared = {"flyball-edit", "flyball-view", "flyball-power-edit", "flyball-power-view"}
+    assert roles - bound <= shared
     (deployment,) = of_kind(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     ports = {port["name"] for port in container(objects)["ports"]}
@@ -181,6 +187,11 @@ def hang_together(objects: list[dict[str, object]]) -> None:
             assert set(rule["resources"]) == ours
         boosts = "--boost" in container(objects)["args"]
         assert groups == ["inferno.platform.ai", *(["workload.serving.volcano.sh"] if boosts else [])]
+    for hook in of_kind(objects, "MutatingWebhookConfiguration"):
+        for one in hook["webhooks"]:
+            service = one["clientConfig"]["service"]
+            assert ("Service", service["namespace"], service["name"]) in there
+            assert one["failurePolicy"] == "Ignore"
     for policy in of_kind(objects, "NetworkPolicy"):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= ports
@@ -195,8 +206,19 @@ def test_the_chart_and_the_overlays_say_the_same(tmp_path: Path) -> None:
     for names, values in (
         (("recommend-only",), {}),
         (
-            ("cluster", "wva", "boost", "monitoring"),
-            {"mode": "act", "wva": True, "boost": True, "monitoring": {"enabled": True}},
+            ("cluster", "wva", "boost", "power", "power-enforce", "monitoring"),
+            {
+                "mode": "act",
+                "wva": True,
+                "boost": True,
+                "power": {"enabled": True, "enforce": True},
+                "monitoring": {"enabled": True},
+            },
+        ),
+        (("recommend-only", "power"), {"power": {"enabled": True}}),
+        (  # domains and nodes are of no namespace
+            ("one-namespace",),
+            {"watchNamespace": "infer", "power": {"enabled": True, "enforce": True}},
         ),
         (("one-namespace", "act"), {"mode": "act", "watchNamespace": "infer"}),
     ):

@@ -121,12 +121,14 @@ class Server:
     def patch(self, path: str, body: Mapping[str, object], kind: type[Any], **params: str) -> Any:
         return self._changed("PATCH", path, lambda there: _merged(there, body), kind, body)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, uid: str = "") -> None:
         self._begin("DELETE", path)
         at = _path(path)
         key = (at.plural, at.namespace, at.name)
         with self._lock:
             there = self._objects.get(key)
+            if there is not None and uid not in ("", there["metadata"]["uid"]):
+                raise Conflict("DELETE", path, 409, "Conflict", "the UID in the precondition is another")
             if there is not None and there["metadata"].get("finalizers"):
                 about = there["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}
                 self._keep("DELETE", path, key, "MODIFIED", there | {"metadata": about})

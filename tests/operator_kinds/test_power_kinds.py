@@ -171,9 +171,9 @@ def test_racks_are_found_by_a_node_label() -> None:
     ("text", "path", "value", "said"),
     [
         (INFERENCE, "threshold", "190%", "a threshold is watts, as 40000, or a share"),
-        (INFERENCE, "threshold", "0%", "over 0 to 100 %"),
+        (INFERENCE, "threshold", "0%", "a threshold is watts, as 40000, or a share"),
         (INFERENCE, "threshold", 0, "a threshold is watts"),
-        (INFERENCE, "observationWindow", "0h", "allowed is a time over 0"),
+        (INFERENCE, "observationWindow", "0h", "spec.observationWindow"),
         (INFERENCE, "algorithm", {"name": "a", "parameters": {"x": [1]}}, "allowed is a number, text"),
         (INFERENCE, "mode", "Act", "invalid enum value 'Act'"),
         (DOMAIN, "budget", {"watts": 50000}, "over breakerWatts. Lower budget.watts"),
@@ -204,13 +204,21 @@ def test_what_is_wrong_is_said(text: str, path: str, value: object, said: str) -
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("4h", 14400.0), ("4 Hours", 14400.0), ("1 Hours", 3600.0), ("30min", 1800.0), ("1.5 h", 5400.0)],
+    [
+        ("4h", 14400.0),
+        ("4 Hours", 14400.0),
+        ("1 Hours", 3600.0),
+        ("30min", 1800.0),
+        ("1.5 h", 5400.0),
+        ("0.5h", 1800.0),
+        ("10.0s", 10.0),
+    ],
 )
 def test_windows(text: str, seconds: float) -> None:
     assert window_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "4", "4d", "h", "-4h", "4 h x"])
+@pytest.mark.parametrize("text", ["", "4", "4d", "h", "-4h", "4 h x", "0h", "0.00 h"])
 def test_windows_that_are_none(text: str) -> None:
     assert not re.search(WINDOW, text)
     with pytest.raises(ValueError, match="a time with its unit"):
@@ -218,7 +226,19 @@ def test_windows_that_are_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fits"), [("90%", True), ("100 %", True), ("12.5%", True), ("190%", False), ("90", False)]
+    ("text", "fits"),
+    [
+        ("90%", True),
+        ("100 %", True),
+        ("12.5%", True),
+        ("190%", False),
+        ("90", False),
+        ("0%", False),
+        ("0.0%", False),
+        ("0.5%", True),
+        ("100.0%", True),
+        ("100.5%", False),
+    ],
 )
 def test_percents(text: str, fits: bool) -> None:
     assert (re.search(PERCENT, text) is not None) is fits

@@ -96,6 +96,8 @@ class ClusterReader:
         self._of_server: dict[str, list[PodKey]] = {}
         self.cluster: Cluster | None = None
         """As it was listed last."""
+        self.listing: Listing | None = None
+        """What that was made of."""
         self.metrics: Metrics | None = None
         """As they were read last."""
         self.seen = Scrape(0.0)
@@ -123,6 +125,7 @@ class ClusterReader:
         if self.cluster is None or self._read is None or not 0 <= now - self._read <= FRESH:
             listing = replace(list_cluster(self._api, 0.0, self._scope), at=self._unix())
             self.cluster, self._read = self._assembler.cluster(listing, self._models), now
+            self.listing = listing
         return self.cluster
 
     def observe(self) -> Scrape:

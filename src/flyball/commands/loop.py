@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flyball.commands.loop_parts import Parts, Request, parts_of
+from flyball.commands.loop_power import check_power
 from flyball.commands.loop_scaler import check_scaler, start_scaler
 from flyball.commands.output import say
 from flyball.units import Seconds
@@ -58,6 +59,7 @@ def check(request: Request) -> None:
     if not 0 < request.speed <= 3600:
         raise ValueError(f"--speed is {request.speed:g}: seconds of a sandbox's engines in one of ours")
     check_scaler(request)
+    check_power(request)
 
 
 def _run(request: Request, stack: ExitStack) -> int:
@@ -104,6 +106,8 @@ def loop_of(request: Request, parts: Parts, stack: ExitStack) -> tuple[Live, Loo
         reader,
         ledger,
         advisor=parts.advisor,
+        power=parts.power.sensor if parts.power else None,
+        algorithms=parts.power.algorithms if parts.power else None,
         pace=request.speed,
     )
     live = Live(runner, Board(), None, "cluster")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from flyball.commands.plan_options import Flag
+from flyball.commands.power_outputs_options import Outputs
 from flyball.commands.serve_options import (
     ACTUATOR_HERE,
     COLLECTOR_HERE,
@@ -21,6 +22,7 @@ from flyball.commands.serve_options import (
 
 if TYPE_CHECKING:
     from flyball.commands.loop_parts import Request
+    from flyball.commands.loop_power import PowerRequest
 
 LOOPED = """
 Exit codes:
@@ -135,9 +137,38 @@ class Keda:
         }
 
 
+@dataclass(frozen=True)
+class Power:
+    """Watts: the kinds PowerDomain and PowerPolicy, and what exporters measure."""
+
+    power: Flag = False
+    """See and hold watts, as the kinds of power ask for it; where they are not installed there is nothing."""
+    power_metrics: Path | None = None
+    """Names of metrics of other exporters than Kepler and DCGM (kind: PowerMetrics)."""
+    rack_label: str = "topology.kubernetes.io/rack"
+    """The label with which nodes say their rack."""
+    climatik_mode: Literal["Observe", "Recommend", "Enforce"] = "Recommend"
+    """Of Climatik's PowerCappingConfigs, which say no mode."""
+
+    def request(self, outputs: Outputs) -> PowerRequest | None:
+        """None: watts are not looked at."""
+        if not self.power:
+            return None
+        from flyball.commands.loop_power import PowerRequest
+
+        return PowerRequest(
+            metrics=self.power_metrics,
+            rack_label=self.rack_label,
+            climatik_mode=self.climatik_mode,
+            outputs=outputs,
+        )
+
+
 CLUSTER, METRICS = Parameter(name="*", group="Cluster"), Parameter(name="*", group="Metrics")
 PARTS, KEDA = Parameter(name="*", group="Parts elsewhere"), Parameter(name="*", group="KEDA")
-ANY, NONE, ALL_HERE, NO_KEDA = InCluster(), Metrics(), Elsewhere(), Keda()
+POWER = Parameter(name="*", group="Power")
+ANY, NONE, ALL_HERE, NO_KEDA, NO_POWER = InCluster(), Metrics(), Elsewhere(), Keda(), Power()
+OUTPUTS, NO_OUTPUTS = Parameter(name="*", group="Power outputs"), Outputs()
 
 
 def loop(
@@ -154,6 +185,8 @@ def loop(
     metrics: Annotated[Metrics, METRICS] = NONE,
     elsewhere: Annotated[Elsewhere, PARTS] = ALL_HERE,
     keda: Annotated[Keda, KEDA] = NO_KEDA,
+    power: Annotated[Power, POWER] = NO_POWER,
+    outputs: Annotated[Outputs, OUTPUTS] = NO_OUTPUTS,
     listen: Annotated[LoopListen, LISTEN] = LOOP_HERE,
 ) -> int:
     """Govern the model servers of a cluster: observe, decide, act, period after period.
@@ -205,6 +238,7 @@ def loop(
             actuator=address(elsewhere.actuator_host, elsewhere.actuator_port),
             tuner=address(elsewhere.tuner_host, elsewhere.tuner_port),
             external_scaler=keda.listen(),
+            power=power.request(outputs),
             listen=asdict(listen),
         )
     )

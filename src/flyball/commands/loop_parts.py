@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from flyball.adapters.kubernetes.listing import Scope
     from flyball.adapters.kubernetes.recommend import Recommender
     from flyball.adapters.prometheus.client import Prometheus
+    from flyball.commands.loop_power import Powering, PowerRequest
     from flyball.laws.law import Law
     from flyball.loop.ports import Actuator, Advisor, FleetSource
+    from flyball.power.view import View
+    from flyball.spec.power import Policy, PowerSeen
     from flyball.wire.inferno_loop import Collected
     from flyball.wire.metrics import MetricNames
 
@@ -67,6 +70,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     actuator: str | None = None
     tuner: str | None = None
     """Addresses of parts that run elsewhere."""
+    power: PowerRequest | None = None
+    """None: watts are not looked at."""
     external_scaler: dict[str, Any] | None = None
     """Where it listens; None: there is none."""
     listen: dict[str, Any] = {}
@@ -89,6 +94,8 @@ class Parts(msgspec.Struct):
     lease: Lease | None = None
     checkpoint: Checkpoint | None = None
     recommender: Recommender | None = None
+    power: Powering | None = None
+    """None: watts are not looked at."""
     address: str = ""
 
 
@@ -144,6 +151,7 @@ def _reader(request: Request, api: Any, stack: ExitStack) -> Any:
 
 def _act_here(parts: Parts, request: Request, api: Any, stack: ExitStack) -> None:
     from flyball.adapters.kubernetes.checkpoint import Checkpoint
+    from flyball.commands.loop_power import holding, power_of
 
     if request.collector is not None:
         raise ValueError("with a collector elsewhere the actuator is elsewhere, too: set ACTUATOR_HOST")
@@ -151,6 +159,9 @@ def _act_here(parts: Parts, request: Request, api: Any, stack: ExitStack) -> Non
     parts.lease = lease_of(request, namespace, stack)
     actuator, parts.recommender = _hands(api, parts.lease, namespace, parts.reader, parts.law, stack)
     parts.hands = Hands(parts.reader, actuator, parts.recommender, parts.law)
+    parts.power = power_of(request, parts.reader, stack)
+    if parts.power is not None:
+        parts.hands = holding(parts.power, parts.hands, parts.law, parts.lease, request, api, stack)
     parts.checkpoint = Checkpoint(api, parts.lease, namespace)
 
 
@@ -325,14 +336,21 @@ class Remembering:
         self.name, self.period = law.name, law.period
         self.decision: Decision | None = None
         self.fleet: Fleet | None = None
+        self.power: PowerSeen | None = None
         self._steps: dict[str, Step] = {}
 
     def __call__(self, snapshot: Snapshot, memory: Any) -> tuple[Decision, Any]:
         """Decide, and remember."""
         self.decision, after = self._law(snapshot, memory)
-        self.fleet = snapshot.fleet
+        self.fleet, self.power = snapshot.fleet, snapshot.power
         self._steps = {step.server: step for step in self.decision.steps}
         return self.decision, after
+
+    def asks(self, snapshot: Snapshot, memory: Any) -> Mapping[str, tuple[Policy, View]]:
+        """What the law wants algorithms of power policies to be asked."""
+        from flyball.laws.law import Asking
+
+        return self._law.asks(snapshot, memory) if isinstance(self._law, Asking) else {}
 
     def cluster_of(self, reader: ClusterReader) -> Cluster | None:
         """The cluster that the last decision was made from; its versions guard what is written."""

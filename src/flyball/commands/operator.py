@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flyball.loop.ports import Actuator
     from flyball.operator.assembler import KindsAssembler
     from flyball.operator.kinds import Kinds, Stored
+    from flyball.operator.placing import Placing
     from flyball.operator.planning import Planner
     from flyball.operator.published import Publisher
     from flyball.operator.reconciler import Reconciler, Told
@@ -76,11 +77,13 @@ def _run(request: OperatorRequest, stack: ExitStack) -> int:
     check(asked)
     if request.wva and not request.loop:
         raise ValueError("--wva names workloads to govern, and --no-loop governs none: give one of them")
+    if asked.power is not None and not request.loop:
+        raise ValueError("--power is a part of the loop, and --no-loop runs none: give one of them")
     options = Options(**asked.listen)
     api = stack.enter_context(closing(Api(asked.kubeconfig, asked.context, ANSWER)))
     namespace = asked.namespace or own_namespace(api.namespace)
     if request.local:
-        _install(api)
+        _install(api, asked.power is not None)
     operator = _Operator(request, api, namespace, stack)
     serving = Serving(operator.service(hosts_of(options)), options)
     serving.telemetry.registry.register(operator.figures)
@@ -94,13 +97,14 @@ def _run(request: OperatorRequest, stack: ExitStack) -> int:
     return DONE
 
 
-def _install(api: Api) -> None:
-    """Have the kinds in the cluster."""
+def _install(api: Api, power: bool) -> None:
+    """Have the kinds in the cluster, those of power where they are asked for."""
     from flyball.adapters.kubernetes.definitions import install
     from flyball.wire.kinds.inferno import DEFINITIONS
     from flyball.wire.kinds.kind import crd
+    from flyball.wire.kinds.power import DEFINITIONS as OF_POWER
 
-    for name in install(api, [crd(definition) for definition in DEFINITIONS]):
+    for name in install(api, [crd(one) for one in (*DEFINITIONS, *(OF_POWER if power else ()))]):
         say(f"flyball: {name} is installed")
 
 
@@ -215,7 +219,13 @@ class _Operator:
             from flyball.commands.operator_webhooks import start_webhooks
 
             start_webhooks(
-                self._request, self._api, self._namespace, self.kinds, self.figures.reviewed, self._stack
+                self._request,
+                self._api,
+                self._namespace,
+                self.kinds,
+                self.figures.reviewed,
+                self._stack,
+                self._placing(),
             )
         self.kinds.start()
         self._stack.callback(self.kinds.stop)
@@ -230,6 +240,15 @@ class _Operator:
             start(self.live, self.loop, self._loop, self._stack)
         self._stack.callback(self._stop.set)
         threading.Thread(target=self._follow, name="flyball-lead", daemon=True).start()
+
+    def _placing(self) -> Placing | None:
+        """What pods are told of racks; None: nothing, as watts are not looked at."""
+        from flyball.operator.placing import Placing
+
+        if self.loop is None or self.parts.power is None:
+            return None
+        self.parts.power.placing = Placing()
+        return self.parts.power.placing
 
     def unready(self) -> str:
         """Why it cannot serve; "": it can."""

@@ -8,8 +8,21 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flyball.commands.loop_options import CLUSTER, METRICS, InCluster, Metrics, address, request_of
+from flyball.commands.loop_options import (
+    CLUSTER,
+    METRICS,
+    NO_OUTPUTS,
+    NO_POWER,
+    OUTPUTS,
+    POWER,
+    InCluster,
+    Metrics,
+    Power,
+    address,
+    request_of,
+)
 from flyball.commands.plan_options import Flag
+from flyball.commands.power_outputs_options import Outputs
 from flyball.commands.serve_options import LISTEN, OPERATOR_HERE, OperatorListen
 
 OPERATED = """
@@ -65,6 +78,8 @@ def operator(
     webhooks: Annotated[Webhooks, Parameter(name="*", group="Webhooks")] = NO_WEBHOOKS,
     cluster: Annotated[InCluster, CLUSTER] = ANY,
     metrics: Annotated[Metrics, METRICS] = NONE,
+    power: Annotated[Power, POWER] = NO_POWER,
+    outputs: Annotated[Outputs, OUTPUTS] = NO_OUTPUTS,
     listen: Annotated[OperatorListen, LISTEN] = OPERATOR_HERE,
 ) -> int:
     """Keep Inferno's kinds in step: Accelerator, Model, ServiceClass, Server, Capacity, Optimizer.
@@ -105,7 +120,12 @@ def operator(
     from flyball.commands.operator import OperatorRequest, run
 
     asked = replace(
-        request_of(None, cluster, metrics), period=period, mode=mode, ledger=ledger, listen=asdict(listen)
+        request_of(None, cluster, metrics),
+        period=period,
+        mode=mode,
+        ledger=ledger,
+        power=power.request(outputs),
+        listen=asdict(listen),
     )
     return run(
         OperatorRequest(

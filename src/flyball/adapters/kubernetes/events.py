@@ -29,6 +29,8 @@ AT_ONCE = 10
 REFILL: Seconds = 60.0
 """Until an object may have one more."""
 WAITING = 2000
+CLUSTERWIDE = "default"
+"""Where the API server wants Events on objects without a namespace."""
 LONGEST = 1000
 """Characters of a message; the API server takes 1024."""
 
@@ -147,6 +149,7 @@ class Events:
         about = said.about
         marks = "\n".join((about.uid, said.reason, said.message)).encode()
         name = f"{about.name[:200]}.{hashlib.sha256(marks).hexdigest()[:16]}"
+        space = about.namespace or CLUSTERWIDE
         involved = {
             "apiVersion": "/".join(filter(None, (about.kind.group, about.kind.version))),
             "kind": about.kind.name,
@@ -157,7 +160,7 @@ class Events:
         body = {
             "apiVersion": "v1",
             "kind": EVENT.name,
-            "metadata": {"name": name, "namespace": about.namespace},
+            "metadata": {"name": name, "namespace": space},
             "involvedObject": involved,
             "reason": said.reason,
             "message": said.message,
@@ -168,9 +171,9 @@ class Events:
             "count": 1,
         }
         try:
-            self._api.post(EVENT.path(about.namespace), body, _Event)
+            self._api.post(EVENT.path(space), body, _Event)
         except Conflict:
-            self._again(EVENT.path(about.namespace, name), said)
+            self._again(EVENT.path(space, name), said)
 
     def _again(self, path: str, said: _Said) -> None:
         try:

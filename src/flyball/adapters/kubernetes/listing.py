@@ -63,6 +63,8 @@ class Listing(msgspec.Struct, frozen=True):
     scaled_objects: tuple[Scaler, ...] = ()
     quotas: tuple[Quota, ...] = ()
     notes: tuple[str, ...] = ()
+    everywhere: bool = True
+    """Whether the pods are those of all namespaces."""
 
 
 class _Port(Read, frozen=True):
@@ -116,6 +118,7 @@ class _Lister:
         self.api, self.scope = api, scope
         self.notes: list[str] = []
         self.until = time.monotonic() + PATIENCE
+        self.everywhere = True
 
     def run(self, at: float) -> Listing:
         nodes = self._optional(NODES, Node, "capacity is not known from the nodes", namespace="")
@@ -129,6 +132,7 @@ class _Lister:
             or (),
             quotas=self._optional(QUOTAS, Quota, "quotas of cards are not seen") or (),
             notes=tuple(self.notes),
+            everywhere=self.everywhere,
         )
 
     def _workloads(self) -> Iterable[Listed]:
@@ -178,6 +182,7 @@ class _Lister:
             everywhere = self._optional(PODS, Pod, consequence, namespace="", fields=ALIVE)
             if everywhere is not None:
                 return everywhere
+            self.everywhere = False
         path = PODS.path(self.scope.namespace)
         return tuple(self.api.items(path, Pod, fields=ALIVE, cached=True, until=self.until))
 

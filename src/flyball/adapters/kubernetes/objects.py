@@ -280,6 +280,10 @@ class ScalerSpec(Read, frozen=True):
     scale_target_ref: Reference = Reference()
     min_replicas: int | None = None
     max_replicas: int | None = None
+    """Of an HPA."""
+    min_replica_count: int | None = None
+    max_replica_count: int | None = None
+    """Of a ScaledObject."""
 
 
 class Scaler(Read, frozen=True):

@@ -83,7 +83,8 @@ def power_nodes(
     for node in sorted(nodes, key=lambda n: n.metadata.name):
         name, labels = node.metadata.name, node.metadata.labels
         count, parted = _count(node)
-        idle, most = _card_watts(labels, hardware) if count else (0.0, 0.0)
+        type_ = _type(labels, hardware) if count else ""
+        idle, most = _card_watts(labels, type_, hardware) if count else (0.0, 0.0)
         if count and not most:
             unknown.append(name)
             most = max((card.tdp for card in hardware.cards.values()), default=0.0)
@@ -100,6 +101,7 @@ def power_nodes(
             hardware.host.unseen * host_most,
             idle,
             most,
+            type_,
         )
     notes: tuple[str, ...] = ()
     if unknown:
@@ -123,13 +125,23 @@ def _count(node: Node) -> tuple[int, bool]:
     return said, False
 
 
-def _card_watts(labels: Mapping[str, str], hardware: Hardware) -> tuple[Watts, Watts]:
-    """Idle and most of one card; 0 where it is not known."""
-    product = _SLICE.split(_product(labels))[0].removesuffix(SHARED)
+def _type(labels: Mapping[str, str], hardware: Hardware) -> str:
+    """Of the cards of a node; "": it is not known."""
+    product = _whole_card(labels)
     try:
-        type_ = hardware.card_type(product) if product else ""
+        return hardware.card_type(product) if product else ""
     except WireError:
-        type_ = ""
+        return ""
+
+
+def _whole_card(labels: Mapping[str, str]) -> str:
+    """The product of which slices and shares are parts."""
+    return str(_SLICE.split(_product(labels))[0]).removesuffix(SHARED)
+
+
+def _card_watts(labels: Mapping[str, str], type_: str, hardware: Hardware) -> tuple[Watts, Watts]:
+    """Idle and most of one card; 0 where it is not known."""
+    product = _whole_card(labels)
     own = [p for p in hardware.profiles if p.product in (product, type_) and p.product]
     if own:
         most = max(max(p.tdp, *(d.watts for d in p.table)) if p.table else p.tdp for p in own)
@@ -170,10 +182,12 @@ def placed_pods(
     for one in cluster.governed:
         curve, units = curves.of(one)
         used = (utilization or {}).get(one.server)
-        for pod, phase in _phases(one):
+        loads: dict[float, Watts] = {0.0: 0.0}
+        for pod, phase in phases(one.pods, one.replicas):
             extra = phase in ("surge", "terminating")
             share = 0.0 if phase == "pending" else used if used is not None else float(extra)
-            load = max(_watts(curve, share) - curve.idle, 0.0)
+            if share not in loads:
+                loads[share] = max(_watts(curve, share) - curve.idle, 0.0)
             found.append(
                 PlacedPod(
                     f"{one.namespace}/{pod.name}",
@@ -182,7 +196,7 @@ def placed_pods(
                     phase,
                     one.accelerator,
                     units * curve.idle,
-                    units * load,
+                    units * loads[share],
                     units * max(curve.full, curve.mid_power, curve.idle),
                 )
             )
@@ -213,14 +227,14 @@ def pod_places(pods: Iterable[Pod]) -> tuple[dict[Place, str], frozenset[Place]]
     return there, frozenset(with_cards)
 
 
-def _phases(one: Governed) -> list[tuple[PodState, PodPhase]]:
+def phases(pods: Sequence[PodState], replicas: int) -> list[tuple[PodState, PodPhase]]:
     """Ready ones serve; of those that are there beside what is asked for the youngest are surge."""
     names: dict[str, PodPhase] = {"ready": "running", "pending": "pending", "draining": "terminating"}
-    here = [pod for pod in one.pods if pod.state != "draining"]
+    here = [pod for pod in pods if pod.state != "draining"]
     # Of a rollout those go that are ready the longest; which it is does not change the sum.
     rising = sorted(here, key=lambda p: (p.state != "ready", -p.ready_for, p.name))
-    surge = {pod.name for pod in rising[max(one.replicas, 0) :]}
-    return [(pod, "surge" if pod.name in surge else names[pod.state]) for pod in one.pods]
+    surge = {pod.name for pod in rising[max(replicas, 0) :]}
+    return [(pod, "surge" if pod.name in surge else names[pod.state]) for pod in pods]
 
 
 class _Curves:

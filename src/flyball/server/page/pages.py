@@ -17,6 +17,7 @@ from flyball.report.sentences import explanation
 from flyball.server.page.board import Move
 from flyball.server.page.imagined import METRICS, difference, text_of
 from flyball.server.page.live import Live, Nothing
+from flyball.server.page.power import PowerView, power_view
 from flyball.server.page.stage import SPEEDS
 from flyball.server.page.view import FleetView, ServerView
 from flyball.server.page.words import environment
@@ -51,6 +52,7 @@ class Pages:
             text="",
             server=None,
             known=self._of_model(),
+            power=self._power(),
         )
 
     def server(self, name: str) -> str:
@@ -71,6 +73,7 @@ class Pages:
             view=self._view(),
             moves=self.live.board.moves(SHOWN_MOVES),
             known=self._of_model(),
+            power=self._power(),
         )
 
     def server_cells(self, name: str) -> str:
@@ -200,6 +203,16 @@ class Pages:
         known = view.known if view else ()
         return [(k, shown.get(k.model, "")) for k in known if not model or k.model == model]
 
+    def _power(self) -> PowerView | None:
+        """Power in the last cycle; None: nobody looks at it."""
+        last = self.live.runner.last
+        if last is None or last[1].decision is None:
+            return None
+        seen, plan = last[1].snapshot.power, last[1].decision.power
+        if seen is None or plan is None:
+            return None
+        return power_view(seen, plan, [(v.time, v.drawn) for v in self.live.board.views() if v.drawn])
+
     def _moves(self, name: str) -> list[Move]:
         return self.live.board.moves(SHOWN_MOVES, name)
 
@@ -220,4 +233,6 @@ class Pages:
 def names_of(view: FleetView | None) -> str:
     """A mark of which servers there are, in which order: when it changes, a page is out of date."""
     names = "\n".join(s.name for s in view.servers) if view else ""
+    if view and view.drawn:
+        names += "\n\npower"  # a part of the page that was not there before
     return hashlib.sha256(names.encode()).hexdigest()[:12]

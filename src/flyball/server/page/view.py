@@ -9,6 +9,7 @@ import msgspec
 from flyball.decide.seen import reported
 from flyball.loop.record import Cycle
 from flyball.report import moves
+from flyball.server.page.power import drawn
 from flyball.spec.decision import Hold, Step
 from flyball.spec.fleet import Fleet, replica_prices
 from flyball.spec.known import Known
@@ -100,6 +101,8 @@ class FleetView(msgspec.Struct, frozen=True):
     errors: tuple[str, ...]
     known: tuple[Known, ...] = ()
     """Of profiles."""
+    drawn: dict[str, Watts] = {}
+    """By domain, where watts are looked at."""
 
     @property
     def offered(self) -> RequestsPerSecond:
@@ -143,6 +146,7 @@ def view(number: int, cycle: Cycle) -> FleetView:
         notes=decision.notes if decision else seen.notes,
         errors=(*cycle.errors, *cycle.refused),
         known=decision.known if decision else (),
+        drawn=drawn(decision.power) if decision else {},
     )
 
 

@@ -81,7 +81,7 @@ POWER_RECOMMENDATION = _definition(
         Column("Policy", "string", ".spec.policyRef.name", "That allows it."),
         Column("Phase", "string", ".status.phase", "What became of it."),
         Column("Reason", "string", ".spec.reason", "Why."),
-        Column("Expires", "date", ".spec.expiresAt", "When it says nothing any more.", priority=1),
+        Column("Expires", "string", ".spec.expiresAt", "When it says nothing any more.", priority=1),
     ),
     (specs.UNCHANGED,),
 )

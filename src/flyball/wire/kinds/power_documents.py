@@ -141,22 +141,12 @@ def window_of(text: str) -> Seconds:
 def _cap(ref: Ref, spec: specs.PowerPolicySpec) -> Cap | None:
     if spec.threshold is None:
         return None
-    window = window_of(spec.observation_window)
-    if not window > 0:
-        raise WireError(
-            str(ref), "allowed is a time over 0", path="spec.observationWindow", value=spec.observation_window
-        )
     if isinstance(spec.threshold, int):
         _hold(ref, specs.THRESHOLD, 0 < spec.threshold <= 10**9)
         return AbsoluteCap(float(spec.threshold))
     _hold(ref, specs.THRESHOLD, re.search(specs.PERCENT, spec.threshold) is not None)
     share = float(spec.threshold.rstrip("% ")) / HUNDRED
-    if not 0 < share <= 1:
-        mend = "Write a share, as 90%"
-        raise WireError(
-            str(ref), "allowed is over 0 to 100 %", path="spec.threshold", value=spec.threshold, mend=mend
-        )
-    return RelativeCap(share, spec.of, window)
+    return RelativeCap(share, spec.of, window_of(spec.observation_window))
 
 
 def _thermal(given: specs.Thermal | None) -> Thermal | None:
@@ -201,4 +191,4 @@ def _hold(ref: Ref, rule: Rule, holds: bool) -> None:
     """A rule of the definitions, for objects that did not come through the API server."""
     if not holds:
         problem, _, mend = rule.message.partition(": ")
-        raise WireError(str(ref), problem, path="spec", mend=mend[:1].upper() + mend[1:])
+        raise WireError(str(ref), problem, path=f"spec{rule.field_path}", mend=mend[:1].upper() + mend[1:])

@@ -26,9 +26,11 @@ Labels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_leng
 CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 When = Annotated[str, Meta(max_length=40, pattern=rf"{CLOCK}|{MOMENT}")]
-WINDOW = r"^[0-9]+([.][0-9]+)? *(h|[Hh]ours?|min|[Mm]inutes?|s|[Ss]econds?)$"
+WINDOW = (
+    r"^([0-9]*[1-9][0-9]*([.][0-9]+)?|0+[.][0-9]*[1-9][0-9]*) *(h|[Hh]ours?|min|[Mm]inutes?|s|[Ss]econds?)$"
+)
 Window = Annotated[str, Meta(max_length=32, pattern=WINDOW)]
-PERCENT = r"^(100|[1-9]?[0-9])([.][0-9]+)? *%$"
+PERCENT = r"^(100([.]0+)?|[1-9][0-9]?([.][0-9]+)?|0[.][0-9]*[1-9][0-9]*) *%$"
 
 
 # ---- PowerDomain -------------------------------------------------------------------------------
@@ -163,10 +165,12 @@ UNDER_BREAKER = Rule(
     "!has(self.budget) || !has(self.budget.watts) || !has(self.limits) || "
     "!has(self.limits.breakerWatts) || self.budget.watts <= self.limits.breakerWatts",
     "the budget is over breakerWatts: lower budget.watts",
+    field_path=".budget.watts",
 )
 ONE_WAY = Rule(
     "!has(self.discover) || !has(self.nodeSelector)",
     "discover and nodeSelector: keep one, the domains that are found select their nodes themselves",
+    field_path=".discover",
 )
 
 
@@ -344,4 +348,5 @@ class DevicePowerProfileSpec(Part, frozen=True):
 RISING = Rule(
     "self.idleWatts <= self.residentIdleWatts && self.residentIdleWatts <= self.tdpWatts",
     "watts do not rise: write idleWatts <= residentIdleWatts <= tdpWatts",
+    field_path=".residentIdleWatts",
 )
