@@ -57,6 +57,8 @@ class Cluster:
         self._limits: dict[str, int] = {}
         self.replicas: list[Replica] = []
         """In the order in which they were asked for."""
+        self.shunned: dict[str, int] = {}
+        """Nodes that replicas go from first and to last, with their places in that order."""
         self.asked = 0
         """Replicas since the start."""
         self.machines = {n.name: Machine(n, n.cards) for n in nodes or _nodes(fleet.capacity)}
@@ -125,6 +127,8 @@ class Cluster:
         if replica.places:
             raise ValueError(f"replica {replica.number} of '{replica.server}' is placed already")
         rooms = [m for m in self.machines.values() if m.alive and m.node.type == replica.type]
+        if self.shunned:
+            rooms.sort(key=lambda m: -self.shunned.get(m.node.name, len(self.shunned)))
         largest = max((m.node.cards for m in rooms), default=0)
         places: dict[str, int] = {}
         if replica.cards <= largest:

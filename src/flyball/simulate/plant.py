@@ -16,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from flyball.simulate.cluster import Cluster, Replica
-from flyball.simulate.load import Arrived, Source, source
+from flyball.simulate.hall import Watch
 from flyball.simulate.power import Power
 from flyball.simulate.record import Held, Record
-from flyball.simulate.replicas import Gauges, Replicas
+from flyball.simulate.replicas import Gauges
 from flyball.simulate.sensor import Sensor
+from flyball.simulate.serving import Serving
 from flyball.spec.decision import Order
 from flyball.spec.scenario import Duration, Engine, Event, World
-from flyball.spec.server import Server
 from flyball.spec.snapshot import Scrape, Variant
 from flyball.units import SECONDS_PER_HOUR, Seconds
 
@@ -49,54 +49,6 @@ class Standing(NamedTuple):
     """None: it is not ready."""
 
 
-class Serving:
-    """One server: its requests, its replicas, what came of them."""
-
-    def __init__(
-        self,
-        server: Server,
-        world: World,
-        seeds: list[np.random.SeedSequence],
-        compiled: bool | None,
-        keep: Seconds | None,
-    ) -> None:
-        self.name = server.name
-        self.model = server.model
-        self.engines = {e.accelerator: e for e in world.engines if e.model == server.model}
-        self.replicas = Replicas(tuple(self.engines.values()), world.router, compiled)
-        streams = [s for s in world.streams if s.server == server.name]
-        self.sources: list[Source] = [source(s, seed) for s, seed in zip(streams, seeds, strict=True)]
-        self.wanted: dict[str, int] = {}
-        self.record = Record(keep)
-        self.starts: tuple[Seconds, ...] = ()
-        """How long the last cold starts took."""
-        self.held = self.asked = self.cards = self.dollars = 0.0
-
-    def copy(self) -> Serving:
-        """Another that goes on in the same way, apart from this one."""
-        other = copy.copy(self)
-        other.replicas, other.record = self.replicas.copy(), self.record.copy()
-        other.sources = [s.copy() for s in self.sources]
-        other.wanted = dict(self.wanted)
-        return other
-
-    def run(self, begin: Seconds, end: Seconds) -> None:
-        """Serve from `begin` to `end`."""
-        for over in self.replicas.run(begin, end, *self._take(end)):
-            self.record.add(over, end)
-
-    def _take(self, until: Seconds) -> Arrived:
-        parts = [s.take(until) for s in self.sources]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            none, nothing = np.zeros(0), np.zeros(0, np.int64)
-            return Arrived(none, nothing, nothing, nothing, none)
-        columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
-        order = np.argsort(columns[0], kind="stable")
-        return Arrived(*(c[order] for c in columns))
-
-
 class Plant:
     """A fleet that is simulated. It is a clock, a sensor and an actuator."""
 
@@ -116,7 +68,7 @@ class Plant:
         self._time: Seconds = 0.0
         names = [s.name for s in world.fleet.servers]
         self._check(names)
-        starts, chance, eyes, load = np.random.SeedSequence(seed).spawn(4)
+        starts, chance, eyes, load, hall = np.random.SeedSequence(seed).spawn(5)
         self._starts, self._chance = np.random.default_rng(starts), np.random.default_rng(chance)
         streams = list(zip(world.streams, load.spawn(len(world.streams)), strict=True))
         self._servers = {
@@ -127,6 +79,12 @@ class Plant:
         self._speed: dict[str, float] = {}
         self._cluster = Cluster(world.fleet, world.nodes)
         self._power = Power(world.draws)
+        self._watch = (
+            Watch(world.hall, (m.node for m in self._cluster.machines.values()), np.random.default_rng(hall))
+            if world.hall
+            else None
+        )
+        self._tokens = any(d.token for d in world.draws)
         self._sensor = Sensor(world.measuring, np.random.default_rng(eyes))
         self._events = sorted(world.events, key=lambda e: e.at)
         self._next_event = 0
@@ -173,6 +131,13 @@ class Plant:
             self._spend(end - self._time)
             self._time = end
             self._count_power()
+            if self._watch is not None and end >= self._watch.due:
+                self._watch.close(
+                    self._cluster.machines.values(),
+                    self._power.joules,
+                    self._cluster.replicas,
+                    self._power.by_card,
+                )
             self._settle()
             self._happen_due()
             if end >= self._sensor.due:
@@ -184,11 +149,14 @@ class Plant:
         other._servers = {name: s.copy() for name, s in self._servers.items()}
         for name in ("_starts", "_chance", "_cluster", "_power"):
             setattr(other, name, copy.deepcopy(getattr(self, name)))
+        other._watch = self._watch.copy() if self._watch is not None else None
         other._speed, other.log, other._sensor = dict(self._speed), self.log.copy(), self._sensor.copy()
         return other
 
     def _next(self) -> Seconds:
         after = self._sensor.due
+        if self._watch is not None:
+            after = min(after, self._watch.due)
         if self._next_event < len(self._events):
             after = min(after, self._events[self._next_event].at)
         for replica in self._cluster.replicas:
@@ -236,6 +204,10 @@ class Plant:
         self._settle()
         return tuple(wrong)
 
+    def shun(self, nodes: Sequence[str]) -> None:
+        """From now on replicas go from these nodes first, the first before the second, and to them last."""
+        self._cluster.shunned = {name: place for place, name in enumerate(nodes)}
+
     def _settle(self, at_once: bool = False) -> None:
         """Bring the replicas to where they are wanted, as far as that goes now."""
         cluster, now = self._cluster, self._time
@@ -281,7 +253,13 @@ class Plant:
             return
         pending = [r for r in reversed(here) if r.state == "pending"]
         ready = [r for r in reversed(here) if r.state == "ready"]
-        ready.sort(key=lambda r: serving.replicas.load(r.engine_number))
+        shunned = self._cluster.shunned
+        ready.sort(
+            key=lambda r: (
+                min((shunned.get(n, len(shunned)) for n in r.places), default=0),
+                serving.replicas.load(r.engine_number),
+            )
+        )
         for replica in [*pending, *ready][:count]:
             if replica.state == "pending":
                 self._cluster.remove(replica)
@@ -430,14 +408,15 @@ class Plant:
 
     def _count_power(self) -> None:
         if self._power.known:
-            computing = [
-                (r, *self._servers[r.server].replicas.busy(r.engine_number, self._time))
-                if r.engine_number >= 0
-                else (r, 0.0, 0.0)
-                for r in self._cluster.replicas
-                if r.places
-            ]
+            computing = [(r, *self._computed(r)) for r in self._cluster.replicas if r.places]
             self._power.count(self._time, self._cluster.machines.values(), computing)
+
+    def _computed(self, replica: Replica) -> tuple[Seconds, Seconds, int]:
+        number = replica.engine_number
+        if number < 0:
+            return 0.0, 0.0, 0
+        replicas = self._servers[replica.server].replicas
+        return *replicas.busy(number, self._time), replicas.tokens(number) if self._tokens else 0
 
     # ---- for judging and showing ---------------------------------------------------------------
 
@@ -485,6 +464,13 @@ class Plant:
     def power(self) -> Power:
         """Energy and heat up to the last scrape, for showing."""
         return self._power
+
+    @property
+    def watch(self) -> Watch:
+        """What nodes truly drew, for judging. ValueError: the world has no hall."""
+        if self._watch is None:
+            raise ValueError("nobody watches what nodes draw: give the world a hall")
+        return self._watch
 
 
 def _draw(law: Duration, rng: np.random.Generator) -> Seconds:

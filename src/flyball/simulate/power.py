@@ -32,7 +32,7 @@ class Power:
 
     def __init__(self, draws: tuple[Draw, ...]) -> None:
         self._draws = {d.type: d for d in draws}
-        self._counted: dict[int, tuple[Seconds, Seconds]] = {}
+        self._counted: dict[int, tuple[Seconds, Seconds, int]] = {}
         self._time: Seconds = 0.0
         self._since: Seconds = 0.0
         self._before: dict[str, float] = {}
@@ -40,6 +40,8 @@ class Power:
         """By node, since the start."""
         self.by_server: dict[str, float] = {}
         """Of the cards that a server holds, since the start."""
+        self.by_card: dict[int, float] = {}
+        """Of one card of a replica, by its number, since it was placed."""
         self.heat: dict[str, Heat] = {}
         """By node, over the last interval."""
 
@@ -49,33 +51,41 @@ class Power:
         return bool(self._draws)
 
     def count(
-        self, now: Seconds, machines: Iterable[Machine], seconds: list[tuple[Replica, Seconds, Seconds]]
+        self,
+        now: Seconds,
+        machines: Iterable[Machine],
+        seconds: list[tuple[Replica, Seconds, Seconds, int]],
     ) -> None:
-        """Count energy up to now: (replica, seconds it has computed, those for prompts) of the placed."""
+        """Count energy up to now: of the placed, seconds of computing and those for prompts, and tokens."""
         gone, self._time = now - self._time, now
         for machine in machines:
             draw = self._draws.get(machine.node.type)
             if draw is not None and machine.alive:
                 idle = draw.idle * machine.node.cards * gone
                 self.joules[machine.node.name] = self.joules.get(machine.node.name, 0.0) + idle
-        for replica, busy, prefill in seconds:
+        for replica, busy, prefill, tokens in seconds:
             draw = self._draws.get(replica.type)
             if draw is None:
                 continue
-            busy_before, prefill_before = self._counted.get(replica.number, (0.0, 0.0))
-            self._counted[replica.number] = (busy, prefill)
-            prompts = prefill - prefill_before
-            more = (draw.decode - draw.idle) * (busy - busy_before - prompts) + (
-                draw.prefill - draw.idle
-            ) * prompts
+            before = self._counted.get(replica.number, (0.0, 0.0, 0))
+            self._counted[replica.number] = (busy, prefill, tokens)
+            rest = draw.idle if replica.state == "pending" else max(draw.resident, draw.idle)
+            prompts = prefill - before[1]
+            more = (draw.decode - rest) * (busy - before[0] - prompts) + (draw.prefill - rest) * prompts
+            more += (rest - draw.idle) * gone
+            if draw.token:
+                more += draw.token * (tokens - before[2]) / replica.cards
+                more = min(more, (draw.prefill - draw.idle) * gone)  # no card draws more than that
             for name, cards in replica.places.items():
                 self.joules[name] = self.joules.get(name, 0.0) + more * cards
-            whole = (more + draw.idle * gone) * replica.cards
-            self.by_server[replica.server] = self.by_server.get(replica.server, 0.0) + whole
+            card = more + draw.idle * gone
+            self.by_card[replica.number] = self.by_card.get(replica.number, 0.0) + card
+            self.by_server[replica.server] = self.by_server.get(replica.server, 0.0) + card * replica.cards
 
     def forget(self, replica: Replica) -> None:
         """A replica is gone."""
         self._counted.pop(replica.number, None)
+        self.by_card.pop(replica.number, None)
 
     def close(self, machines: Iterable[Machine]) -> None:
         """End an interval at the time counted to: watts and temperatures are those of this interval."""

@@ -340,6 +340,10 @@ class Replicas:
         seconds = self._seconds(r, now)
         return float(seconds[0]), float(seconds[1])
 
+    def tokens(self, r: int) -> int:
+        """Output tokens that a replica has given until now."""
+        return int(self._ri[r * k.R_FIELDS + k.R_TOKENS])
+
     def _ints(self, r: int) -> IntArray:
         p = r * k.R_FIELDS
         return np.asarray(self._ri[p + _FIRST_COUNTER : p + k.R_FIELDS], np.int64)

@@ -25,7 +25,7 @@ from flyball.spec.snapshot import Observation, Quantile, Reading, Scrape, Varian
 from flyball.units import Seconds, Watts
 
 if TYPE_CHECKING:
-    from flyball.simulate.plant import Serving
+    from flyball.simulate.serving import Serving
 
 PERIOD: Seconds = 15.0
 """Between two scrapes, or a quarter of the window where that is less."""
