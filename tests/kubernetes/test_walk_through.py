@@ -75,7 +75,7 @@ def test_the_document_outside_the_cluster(stage: Stage) -> None:
     assert stage.replicas("infer", "vllm-001") == loop.history("vllm-001")[-1] >= 3
     stable(loop)
     shares = attained(stage, began + 6 * MINUTE)
-    assert min(shares.values()) >= 0.95, shares
+    assert min(shares.values()) >= 0.95, (shares, {name: loop.history(name) for name in SERVERS})
     labels = {name: stage.read("infer", name)["metadata"]["labels"] for name in SERVERS}
     for name in SERVERS:  # the emulator has put its own back; the loop's are those of the allocation
         changed = {key for key in labels[name] if labels[name][key] != before[name].get(key)}

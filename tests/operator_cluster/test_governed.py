@@ -20,10 +20,10 @@ LABEL = "Premium-granite-13b"
 @pytest.fixture(scope="module")
 def operator(desk: Desk, kinds: None) -> Iterator[Running]:
     """With the loop, in mode recommend."""
-    with desk.running("operator", "--local", "--namespace", "home", "--period", "2") as one:
+    with desk.running("operator", "--local", "--namespace", "home-governed", "--period", "2") as one:
         yield one
         assert "Traceback" not in one.words
-    desk.kubectl("delete", "namespace", "home")
+    desk.kubectl("delete", "namespace", "home-governed", "--wait=false")
 
 
 def workload(rpm: int, **annotations: str) -> Object:

@@ -24,7 +24,7 @@ def operator(desk: Desk, kinds: None) -> Iterator[Running]:
         yield one
         assert "Traceback" not in one.words
     assert "flyball" not in desk.kubectl("get", "validatingwebhookconfigurations")
-    desk.kubectl("delete", "namespace", "home")
+    desk.kubectl("delete", "namespace", "home", "--wait=false")
 
 
 def planned(desk: Desk, space: str, name: str = "inferno") -> None:
@@ -135,4 +135,4 @@ def test_with_the_operator_down_everything_can_be_deleted(desk: Desk, kinds: Non
     for kind in ("optimizers", "servers", "models", "serviceclasses", "capacities", "accelerators"):
         desk.kubectl("delete", kind, "--all", "-n", space, "--timeout=10s")
     assert "No resources found" in desk.kubectl("get", "inferno", "-n", space)
-    desk.kubectl("delete", "namespace", "home-2")
+    desk.kubectl("delete", "namespace", "home-2", "--wait=false")

@@ -47,7 +47,7 @@ def left(desk: Desk, kinds: None) -> Iterator[str]:
         desk.kubectl(*words, "--type", "merge", "-p", json.dumps({"status": {word: True}}))
     with deployed(desk, "cluster"):
         yield "left"
-        desk.kubectl("delete", "namespace", "left")
+        desk.kubectl("delete", "namespace", "left", "--wait=false")
     desk.make("install")
     desk.forget()
 
@@ -145,7 +145,7 @@ def test_another_flyball_goes_on_where_the_last_one_ended(desk: Desk, left: str,
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
     assert desk.get("server", NAME, "moved")["spec"]["desiredAlloc"]["numReplicas"] == wanted
     assert desk.get("configmap", "flyball-memory", HOME)["metadata"]["uid"] == kept["metadata"]["uid"]
-    desk.kubectl("delete", "namespace", "moved")
+    desk.kubectl("delete", "namespace", "moved", "--wait=false")
 
 
 def remembers(file: Path, last: bool = False) -> Memory | None:

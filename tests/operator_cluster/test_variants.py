@@ -55,7 +55,7 @@ def operator(desk: Desk, kinds: None) -> Iterator[Running]:
         assert one.words.count(MISSING) == 1, one.words
         assert "Traceback" not in one.words
     desk.kubectl("delete", "crd", "variantautoscalings.llmd.ai")
-    desk.kubectl("delete", "namespace", HOME)
+    desk.kubectl("delete", "namespace", HOME, "--wait=false")
 
 
 def workload(name: str, card: str) -> Object:
