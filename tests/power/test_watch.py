@@ -67,3 +67,39 @@ def test_what_was_governed_is_forgotten_in_time() -> None:
         reading = PowerReading("redfish", "whole", "n", 2000.0, 5.0, 0.0)
         memory, _ = watch(tree_of([DOMAIN], [NODE]), Seen({"n": NODE}, [reading]), memory, float(now), TAU)
     assert len(memory["d"].governed) == 8
+
+
+def grown(others: list[float]) -> list[float]:
+    """What may be grown to, in looks a minute apart at so much that nobody governs."""
+    memory: dict[str, DomainMemory] = {}
+    found = []
+    for i, watts in enumerate(others):
+        reading = PowerReading("redfish", "whole", "n", watts, 0.0, 0.0)
+        seen = Seen({"n": NODE}, [reading], ())
+        memory, watched = watch(tree_of([DOMAIN], [NODE]), seen, memory, 60.0 * i, TAU)
+        room = watched["d"].room
+        assert room is not None
+        found.append(room.grow)
+    return found
+
+
+def test_nothing_grows_into_watts_that_others_drew_within_ten_minutes() -> None:
+    calm, bursts = grown([1500.0] * 16), grown([1500.0, 1600.0, *[1500.0] * 14])
+    assert [one - other for one, other in zip(calm, bursts, strict=True)] == pytest.approx(
+        [0.0, *[100.0] * 10, *[0.0] * 5]
+    )
+
+
+def test_growth_of_our_own_is_no_rise_of_the_load() -> None:
+    """Ten replicas begin at once: the threshold stays; ten times the load on those there are lowers it."""
+    rises = []
+    for begins in (True, False):
+        memory: dict[str, DomainMemory] = {}
+        for now in (0.0, 60.0):
+            count = 10 if now and begins else 1
+            pods = [PlacedPod(str(i), "s", "n", idle=EACH, most=EACH) for i in range(count)]
+            watts = OTHERS + EACH * (10 if now else 1)
+            seen = Seen({"n": NODE}, [PowerReading("redfish", "whole", "n", watts, 0.0, 0.0)], pods)
+            memory, watched = watch(tree_of([DOMAIN], [NODE]), seen, memory, now, TAU)
+        rises.append(watched["d"].state.rise)
+    assert rises == pytest.approx([600.0, 9 * EACH], rel=0.05)  # quantiles are at upper edges of bins

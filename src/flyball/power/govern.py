@@ -220,7 +220,16 @@ class Power:
             if policy.mode not in free:  # it does what it wants
                 server = replace(server, least=server.ceiling, most=server.ceiling, protected=False)
             servers.append(server)
-        return View(self.rooms, tuple(servers))
+        view = View(self.rooms, tuple(servers))
+        now = view.drawn({})
+        return replace(view, rooms=tuple(self._kept(room, now[room.name]) for room in view.rooms))
+
+    def _kept(self, room: Room, now: Watts) -> Room:
+        """Where nothing has to go from a domain, what was given is not taken back for the model's sake."""
+        watched = self.watched.get(room.name)
+        if watched is None or watched.act is None or watched.act.ceiling is not None:
+            return room
+        return replace(room, watts=max(room.watts, now))
 
     def _server(self, name: str, places: dict[str, float], policy: Policy) -> ServerView:
         need, one = self.needs[name], self.workloads[name]

@@ -34,6 +34,8 @@ from flyball.spec.power import (
 from flyball.units import Seconds, Watts
 
 FIVE_MINUTES: Seconds = 300.0
+BURSTS: Seconds = 600.0
+"""What nobody governs comes back: nothing grows into watts that it drew within this time."""
 LATELY: Seconds = 120.0
 """Readings are never so old; what is governed is remembered for so long."""
 
@@ -52,6 +54,8 @@ class DomainMemory(msgspec.Struct, frozen=True):
     """What they could draw."""
     began: tuple[tuple[Seconds, Watts], ...] = ()
     """By how much that rose lately, with the times."""
+    others: tuple[tuple[Seconds, Watts], ...] = ()
+    """What nobody governs, where it drew more than ever since, oldest first."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -159,7 +163,10 @@ def _domain(
     ladder, act = step(before.ladder, signal, now, settings)
     gone = now - before.time if before.time is not None else 0.0
     exceeded = _exceeded(before, sure, budget.watts, gone)
-    memory = DomainMemory(rises, ladder, history, exceeded, now, governed, reading.most, began)
+    others = tuple(o for o in before.others if now - BURSTS < o[0] < now)
+    if known.complete:
+        others = (*(o for o in others if o[1] > reading.ungoverned), (now, reading.ungoverned))
+    memory = DomainMemory(rises, ladder, history, exceeded, now, governed, reading.most, began, others)
     theta = threshold(budget.watts, known.error, rising)
     state = DomainState(
         domain=domain.name,
@@ -175,7 +182,7 @@ def _domain(
         ahead=foretold,
         exceeded=memory.exceeded,
     )
-    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta))
+    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta, others))
 
 
 def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
@@ -188,7 +195,7 @@ def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
     return w0 + (w1 - w0) * (time - t0) / (t1 - t0)
 
 
-def _room(reading: DomainReading, act: Act, theta: Watts) -> Room:
+def _room(reading: DomainReading, act: Act, theta: Watts, others: Sequence[tuple[Seconds, Watts]]) -> Room:
     """What governed pods may draw. Where nothing is to go, what they draw fits, whatever the model says."""
     if act.ceiling is not None:
         watts = act.ceiling - reading.ungoverned
@@ -196,7 +203,8 @@ def _room(reading: DomainReading, act: Act, theta: Watts) -> Room:
         watts = max(theta - reading.ungoverned, reading.governed)
     else:
         watts = math.inf
-    grow = act.grow_to - reading.ungoverned - reading.committed
+    most = max([reading.ungoverned, *(watts for _, watts in others)])
+    grow = act.grow_to - most - reading.committed
     return Room(reading.domain, watts, grow, act.frozen, act.at_once)
 
 
