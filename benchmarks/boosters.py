@@ -1,9 +1,11 @@
-"""ModelBoosters on a real control plane: all children of many at once, restarts, and edits under load."""
+"""ModelBoosters on a real control plane: all children of many at once, restarts, edits under load; and the
+same writes by a client that does nothing else, as no operator can be faster than the API server is alone."""
 
 from __future__ import annotations
 
 import os
 import re
+import ssl
 import sys
 import tempfile
 import threading
@@ -12,8 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -22,13 +26,18 @@ from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.definitions import install
 from flyball.adapters.kubernetes.errors import ClusterError
 from flyball.adapters.kubernetes.objects import Metadata, Read
+from flyball.boosting.expand import expand
+from flyball.boosting.settings import Images, Settings
 from flyball.operator.booster_kinds import BOOSTER, CHILDREN, NEEDED
 from flyball.sandbox.cluster import Options, Sandbox
 from flyball.sandbox.network import answers, free_ports
 from flyball.sandbox.processes import Process
 from flyball.wire.kthena import WORKLOAD_API
+from flyball.wire.kthena_booster import read_booster
 
-SPACE = "default"
+SPACE, ALONE = "default", "alone"
+API_SERVER = "kube-apiserver"
+CLIENTS = 8
 EDITS = 200
 EVERY = 0.02
 """Seconds between edits under load."""
@@ -98,8 +107,13 @@ class Operator:
 
     def seconds(self) -> float:
         """Of a core, so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds_of(self._process)
+
+
+def seconds_of(process: Process) -> float:
+    """Of a core, that a process has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Writes:
@@ -185,7 +199,9 @@ def bench_boosters(runs: int, boosters: int = 1000) -> None:
         with operator:
             writes = Writes(sandbox.kubeconfig)
             time.sleep(QUIET)
-            load, cpu, began = os.getloadavg()[0], operator.seconds(), time.monotonic()
+            server = sandbox.process(API_SERVER)
+            load, cpu, servers = os.getloadavg()[0], operator.seconds(), seconds_of(server)
+            began = time.monotonic()
             list(pool.map(lambda n: api.post(BOOSTER.path(SPACE), booster(n), dict), range(boosters)))
             created = time.monotonic() - began
             whole = until(lambda: writes.whole(boosters), "all children") - began
@@ -194,8 +210,9 @@ def bench_boosters(runs: int, boosters: int = 1000) -> None:
             now, most = operator.memory()
             print(
                 f"all children of {boosters:,}: {whole:.1f} s (created within {created:.1f} s), "
-                f"{sum(own.values()) / boosters:.2f} writes each, {operator.seconds() - cpu:.1f} CPU s, "
-                f"{now:.0f} MB (at most {most:.0f}), load before {load:.1f}"
+                f"{sum(own.values()) / boosters:.2f} writes each, {operator.seconds() - cpu:.1f} CPU s "
+                f"(API server: {seconds_of(server) - servers:.1f}), {now:.0f} MB (at most {most:.0f}), "
+                f"load before {load:.1f}"
             )
             print(f"  {dict(sorted(own.items()))}", flush=True)
             edits(writes, api, boosters, "with nothing else", 0.1, EDITS // 4)
@@ -207,6 +224,73 @@ def bench_boosters(runs: int, boosters: int = 1000) -> None:
             quiet(writes)
             print(f"restart: {writes.count.total() - before} writes, {operator.memory()[1]:.0f} MB at most")
         writes.close()
+        alone(sandbox, api, boosters)
+
+
+def alone(sandbox: Sandbox, api: Api, boosters: int) -> None:
+    """The same five writes for each, in a namespace of their own, by connections that do nothing else."""
+    encode, connections, at = msgspec.json.encode, threading.local(), urlsplit(sandbox.url)
+    trusted = ssl.create_default_context(cafile=str(sandbox.authority))
+    api.post("/api/v1/namespaces", {"metadata": {"name": ALONE}}, dict)
+
+    def send(method: str, path: str, body: Any) -> Any:
+        if not hasattr(connections, "one"):
+            connections.one = HTTPSConnection(at.hostname or "", at.port, context=trusted)
+        headers = {"Authorization": f"Bearer {sandbox.token}", "Content-Type": "application/json"}
+        connections.one.request(method, path, encode(body), headers)
+        answer = connections.one.getresponse()
+        content = answer.read()
+        if answer.status >= 300:
+            raise ClusterError(f"{method} {path}: {answer.status} {content[:200]!r}")
+        return content
+
+    bodies = []
+    for number in range(boosters):
+        one = booster(number)
+        one["metadata"] |= {"namespace": ALONE, "uid": f"uid-{number}"}
+        made = expand(read_booster(one, "it"), Images(), Settings("v1")).documents()
+        for each in made:
+            del each["metadata"]["ownerReferences"]  # else the garbage collector takes them
+        del one["metadata"]["uid"]
+        bodies.append([one, *made])
+    server = sandbox.process(API_SERVER)
+    rows: list[tuple[str, float, float]] = []
+    versions: dict[str, str] = {}
+
+    def timed(what: str, each: Callable[[int], object]) -> None:
+        used, began = seconds_of(server), time.monotonic()
+        list(pool.map(each, range(boosters)))
+        rows.append((what, time.monotonic() - began, seconds_of(server) - used))
+
+    def post(number: int, which: int) -> None:
+        body = bodies[number][which]
+        kind = {BOOSTER.name: BOOSTER, **CHILDREN}[body["kind"]]
+        there = msgspec.json.decode(send("POST", kind.path(ALONE), body))["metadata"]
+        versions.setdefault(there["name"], there["resourceVersion"])
+
+    def status(number: int) -> None:
+        name = f"m-{number}"
+        said = {"status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        body = {
+            "apiVersion": WORKLOAD_API,
+            "kind": BOOSTER.name,
+            "metadata": {"name": name, "namespace": ALONE, "resourceVersion": versions[name]},
+            "status": {"conditions": [{"type": kind, **said} for kind in ("Initialized", "Active")]},
+        }
+        send("PUT", BOOSTER.path(ALONE, name, "status"), body)
+
+    load = os.getloadavg()[0]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for which, body in enumerate(bodies[0]):
+            timed(body["kind"], lambda number, which=which: post(number, which))  # type: ignore[misc]
+            if which == 0:
+                timed("its status", status)
+    took = sum(seconds for _, seconds, _ in rows)
+    print(
+        f"without an operator, by a bare client: {took:.1f} s, {len(rows) * boosters / took:.0f} writes/s, "
+        f"API server {sum(used for _, _, used in rows):.1f} CPU s, load before {load:.1f}"
+    )
+    print("  " + ", ".join(f"{what} {seconds:.1f} s ({used:.1f} CPU s)" for what, seconds, used in rows))
 
 
 def edits(writes: Writes, api: Api, boosters: int, what: str, every: float, number: int) -> None:

@@ -1,7 +1,11 @@
-"""Kthena's kinds in a cluster: as recorded beside the checkout, else as little as tells them apart."""
+"""Kthena's kinds in a cluster: as recorded beside the checkout, else as little as tells them apart.
+
+The least is the ModelBooster that Flyball ships, and children that keep whatever they are given.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -14,24 +18,27 @@ from tests.clusters import eventually
 from tests.conftest import shared_dir
 
 Generation = Literal["v1", "v0.4"]
+BINDING = "AutoscalingPolicyBinding"
 IMMUTABLE = [{"rule": "self == oldSelf", "message": "it is immutable"}]
+SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "crds-booster"
 ANYTHING: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
-def definitions(generation: Generation) -> list[dict[str, Any]]:
-    """CustomResourceDefinitions of a generation."""
+def definitions(generation: Generation, least: bool = False) -> list[dict[str, Any]]:
+    """CustomResourceDefinitions of a generation; `least`: also where they are recorded."""
     shared = shared_dir()
-    if shared is not None:
-        files = sorted((shared / "vectors" / "kthena" / f"crds-{generation}").glob("*.yaml"))
-        return [yaml.load(file.read_text(), yaml.CSafeLoader) for file in files]
-    kinds = [BOOSTER, *CHILDREN.values()]
-    return [
-        minimal(kind) for kind in kinds if generation == "v0.4" or kind.name != "AutoscalingPolicyBinding"
-    ]
+    if shared is not None and not least:
+        return _read(shared / "vectors" / "kthena" / f"crds-{generation}")
+    kinds = [kind for kind in CHILDREN.values() if generation == "v0.4" or kind.name != BINDING]
+    return [*_read(SHIPPED, f"{BOOSTER.group}_{BOOSTER.plural}.yaml"), *map(minimal, kinds)]
+
+
+def _read(folder: Path, files: str = "*.yaml") -> list[dict[str, Any]]:
+    return [yaml.load(file.read_text(), yaml.CSafeLoader) for file in sorted(folder.glob(files))]
 
 
 def minimal(kind: Kind) -> dict[str, Any]:
-    """One that keeps whatever it is given, with the subresources and what cannot be changed."""
+    """A child's that keeps whatever it is given, with the subresources and what cannot be changed."""
     spec: dict[str, Any] = {**ANYTHING}
     if kind.name == "ModelRoute":
         spec["properties"] = {"modelName": {"type": "string", "x-kubernetes-validations": IMMUTABLE}}
@@ -72,9 +79,9 @@ def minimal(kind: Kind) -> dict[str, Any]:
     }
 
 
-def have(api: Api, generation: Generation) -> None:
-    """Install all of a generation."""
-    found = definitions(generation)
+def have(api: Api, generation: Generation, least: bool = False) -> None:
+    """Install all of a generation; `least`: as `definitions`."""
+    found = definitions(generation, least)
     install(api, found)
     for one in found:
         group, plural = one["spec"]["group"], one["spec"]["names"]["plural"]

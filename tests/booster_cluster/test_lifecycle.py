@@ -71,6 +71,19 @@ def test_edits_drift_and_what_is_not_ours(booth: Booth) -> None:
     booth.quiet()
 
 
+def test_a_part_into_which_somebody_wrote_goes_when_it_is_not_wanted(booth: Booth) -> None:
+    key = "flyball.dev/rate-limit"
+    booth.make(document=samples.document(annotations={key: "{inputTokensPerUnit: 5, unit: minute}"}))
+    booth.done()
+    booth.edit("ModelRoute", "chat", {"spec": {"rateLimit": {"unit": "hour"}}})
+    eventually(lambda: booth.get("ModelRoute", "chat")["spec"]["rateLimit"]["unit"] == "minute")
+    booth.edit("ModelBooster", "chat", {"metadata": {"annotations": {key: None}}})
+    # An apply alone would leave `rateLimit: null`, which the definition refuses.
+    eventually(lambda: "rateLimit" not in booth.get("ModelRoute", "chat")["spec"])
+    booth.quiet()
+    assert booth.word("Failed") != "True"
+
+
 def test_what_cannot_be_changed_is_made_anew(booth: Booth) -> None:
     booth.make(workers=[samples.worker(replicas=2)])
     booth.done()

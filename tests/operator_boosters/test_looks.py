@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from flyball.adapters.kubernetes.errors import ApiError, Conflict
-from flyball.operator.booster import PATIENCE
+from flyball.adapters.kubernetes.errors import Conflict
 from flyball.operator.booster_around import CONFIG
 from flyball.operator.booster_kinds import BOOSTER, CHILDREN
 from flyball.operator.booster_status import CONTENDED
@@ -358,40 +357,6 @@ def test_what_is_wrong_is_told_and_cleared_when_cured(cluster: Cluster) -> None:
     assert cluster.booster()["status"]["observedGeneration"] == 4
     reasons = [(one[1], one[3]) for one in cluster.events]
     assert reasons == [("ModelAbnormal", True), ("ModelAvailable", False), ("ModelRecovered", False)]
-
-
-def test_what_the_api_server_refuses_is_told_and_tried_again() -> None:
-    cluster = Cluster()
-    cluster.server.refuses = lambda method, path, body: (
-        (422, "spec.template: Invalid value") if "modelservings" in path else None
-    )
-    cluster.make()
-    cluster.settle()
-    assert "spec.template: Invalid value" in cluster.said("Failed")[2]
-    cluster.server.refuses = lambda method, path, body: None
-    cluster.wait(1000.0)
-    cluster.settle()
-    assert cluster.right()
-    assert cluster.said("Failed")[0] == "False"
-
-
-def test_what_may_pass_is_told_when_it_lasts() -> None:
-    cluster = Cluster()
-    cluster.server.refuses = lambda method, path, body: (
-        (500, "failed calling webhook") if "modelroutes" in path else None
-    )
-    cluster.make()
-    cluster.hear_all()
-    with pytest.raises(ApiError):
-        cluster.look(KEY)
-    assert "status" not in cluster.booster()
-    cluster.wait(PATIENCE)
-    with pytest.raises(ApiError):
-        cluster.look(KEY)
-    assert "failed calling webhook" in cluster.said("Failed")[2]
-    cluster.server.refuses = lambda method, path, body: None
-    cluster.settle()
-    assert cluster.said("Failed")[0] == "False"
 
 
 def test_reasons_of_pods_are_told_and_cleared(cluster: Cluster) -> None:

@@ -44,6 +44,7 @@ REPLICAS = "flyball.dev/replicas"
 """Annotation of a ModelServing: what the ModelBooster asked for when it was last written."""
 REFUSALS = frozenset({400, 403, 405, 413, 422})
 """Statuses of an API server to which asking again changes nothing."""
+INVALID = 422
 LATER: Seconds = 120.0
 """So long until what was refused is asked again all the same."""
 PATIENCE: Seconds = 5.0
@@ -218,7 +219,13 @@ class Boosters:
             return there
         if same(existing, fitted):  # to the letter: a spec that only says the same restarts pods, too
             fitted = {**fitted, "spec": existing["spec"]}
-        made = self._apply(_noted(fitted, asked), there, fence)
+        try:
+            made = self._apply(_noted(fitted, asked), there, fence)
+        except ApiError as error:
+            if error.status != INVALID:
+                raise
+            # An apply leaves null where somebody else wrote into what is not wanted any more.
+            made = self._apply(_noted(fitted, asked), self._replace(there, fitted, fence), fence)
         if same({"kind": kind, **made.document()}, fitted):
             return made
         # Fields that somebody else wrote, or that it was made with, outlive an apply without them.
