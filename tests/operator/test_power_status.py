@@ -13,7 +13,7 @@ from flyball.adapters.kubernetes.errors import NotFound
 from flyball.operator.conditions import Holds
 from flyball.operator.power_kinds import KINDS
 from flyball.operator.power_status import FIGURES, HOLD, is_bad, is_moved, of_domain, rounded, steady
-from flyball.power.govern import Power, PowerMemory
+from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.outcome import decided
 from flyball.spec.power import (
     AbsoluteCap,
@@ -389,9 +389,9 @@ def test_what_the_loop_decides_is_what_is_written(powered: World) -> None:
             PowerReading("agent", "cpu", "n", 800.0, zone="package"),
         ),
         tuple(PlacedPod(f"llm/p{i}", "llama", "n", "running", "H100", 150.0, 450.0, 700.0) for i in range(8)),
-        (msgspec.structs.replace(LLAMA, replicas=8, governed=False),),
+        (msgspec.structs.replace(LLAMA, replicas=8),),
     )
-    _, made, _ = decided(Power(found, PowerMemory(), {}), {})
+    _, made, _ = decided(Power(found, PowerMemory(), {LLAMA.name: Need(8, 8)}), {})
     powered.put("PowerPolicy", "batch", {}, "llm")
     powered.hear()
     assert powered.publisher.publish(found, made) == ()
