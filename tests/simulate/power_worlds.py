@@ -5,6 +5,7 @@ The truth is the plant's watts, 5 s means. What is measured says nothing of how 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -406,10 +407,10 @@ def out_of_turn(one: Made, cycles: list[Cycle]) -> list[str]:
             continue
         frozen = {s.domain for s in plan_of.domains if s.level in ("shed", "emergency")}
         rack = {n.name: n.labels.get(RACK, "") for n in cycle.snapshot.power.nodes}
-        here: dict[str, set[str]] = {}
+        here: dict[str, Counter[str]] = {}
         for pod in cycle.snapshot.power.pods:
-            if pod.node:
-                here.setdefault(pod.server, set()).update({"hall", rack.get(pod.node, "")} & frozen)
+            if pod.node and pod.phase != "terminating":
+                here.setdefault(pod.server, Counter()).update({"hall", rack.get(pod.node, "")} & frozen)
         steps = {s.server: s for s in cycle.decision.steps}
         for server in one.believed.servers:
             step = steps.get(server.name)
@@ -420,10 +421,13 @@ def out_of_turn(one: Made, cycles: list[Cycle]) -> list[str]:
                 continue
             for other in one.believed.servers:
                 less = priority[other.service_class] > priority[server.service_class]
-                # Where it is in all the rooms that this one sheds for, and may give more.
-                rooms, others = here.get(server.name, set()), here.get(other.name, set())
+                # Where some of it stays for certain in all the rooms that this one sheds for.
+                rooms = set(here.get(server.name, ()))
+                rooms = rooms - {"hall"} or rooms
+                gone = sum(o.replicas for o in steps[other.name].was) - ordered(cycle, other.name)
+                stays = {room for room, n in here.get(other.name, Counter()).items() if n > gone}
                 more = ordered(cycle, other.name) > max(other.min_replicas, 1)
-                if less and rooms and rooms <= others and more:
+                if less and rooms and rooms <= stays and more:
                     time = cycle.snapshot.seen.time
                     found.append(f"{time:.0f}: {server.name} before {other.name}")
     return found

@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from flyball.power.spread import NEW, Spread
 from flyball.power.view import FIT, Room, ServerView, View
 from flyball.units import Watts
 
@@ -64,14 +65,35 @@ def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) ->
     strangers = sorted(set(map(str, asked)) - set(given))
     if strangers:
         notes.append(f"there is no server {strangers[0]}: what was asked for it is passed over")
-    drawn = view.drawn(given)
+    spreads = {s.name: _spread(s, given[s.name], tight) for s in view.servers}
+    drawn = _drawn(view, spreads)
     growth = {s.name: max(s.replicas, bounds[s.name][0]) for s in view.servers}
-    _take(view, {r.name: min(r.grow, r.watts) for r in view.rooms}, growth, given, drawn)
+    _take(view, {r.name: min(r.grow, r.watts) for r in view.rooms}, growth, spreads, drawn, new=True)
     lows = {name: low for name, (low, _) in bounds.items()}
-    _take(view, {r.name: r.watts for r in view.rooms}, lows, given, drawn, in_turn=True)
-    drawn = view.drawn(given)
+    _take(view, {r.name: r.watts for r in view.rooms}, lows, spreads, drawn, in_turn=True)
+    drawn = _drawn(view, spreads)
     short = {r.name: drawn[r.name] - r.watts for r in view.rooms if drawn[r.name] > r.watts + FIT}
-    return Filtered(given, drawn, short, tuple(notes))
+    return Filtered({name: one.replicas for name, one in spreads.items()}, drawn, short, tuple(notes))
+
+
+def _spread(server: ServerView, replicas: int, tight: Collection[str]) -> Spread:
+    """So many replicas of a server: those that go leave tight rooms, new ones land."""
+    spread = Spread(server)
+    while spread.replicas < replicas:
+        spread.add(NEW)
+    while spread.replicas > replicas:
+        if not spread.take(tight):
+            spread.take(())
+    return spread
+
+
+def _drawn(view: View, spreads: Mapping[str, Spread]) -> dict[str, Watts]:
+    found = {room.name: 0.0 for room in view.rooms}
+    for spread in spreads.values():
+        for room, watts in spread.drawn().items():
+            if room in found:
+                found[room] += watts
+    return found
 
 
 def _bounds(
@@ -81,7 +103,9 @@ def _bounds(
     mine = [rooms[name] for name, share in server.places.items() if share > 0 and name in rooms]
     have, step = server.replicas, steps.of(server.replicas)
     low = server.floor if any(r.at_once for r in mine) else max(server.floor, have - step)
-    high = have if any(r.frozen for r in mine) else server.most
+    lands = server.lands or server.places  # what is new is there
+    frozen = any(share > 0 and name in rooms and rooms[name].frozen for name, share in lands.items())
+    high = have if frozen else server.most
     if any(room.name in tight for room in mine):
         high = min(high, have + step)
     low, high = min(low, server.most), min(high, server.most)
@@ -124,31 +148,38 @@ def _take(
     view: View,
     limit: Mapping[str, Watts],
     lows: Mapping[str, int],
-    given: dict[str, int],
+    spreads: Mapping[str, Spread],
     drawn: dict[str, Watts],
     in_turn: bool = False,
+    new: bool = False,
 ) -> None:
-    """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold."""
+    """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold.
+
+    `new`: only those that are on no node yet.
+    """
     over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
     for priority in sorted({s.priority for s in view.servers}, reverse=True):
         if not over:
             return
         those = [s for s in view.servers if s.priority == priority]
-        order = [
-            ((given[s.name] - n + 1) / given[s.name], s.name, s)
+        order = sorted(
+            ((spreads[s.name].replicas - n + 1) / spreads[s.name].replicas, s.name)
             for s in those
-            for n in range(given[s.name], lows[s.name], -1)
-        ]
-        for _, name, server in sorted(order, key=lambda unit: unit[:2]):
-            mine = [(room, share) for room, share in server.places.items() if share > 0 and room in drawn]
-            if not any(room in over for room, _ in mine):
+            for n in range(spreads[s.name].replicas, lows[s.name], -1)
+        )
+        for _, name in order:
+            spread = spreads[name]
+            before = spread.drawn()
+            if not over or not spread.take(over, new):
                 continue
-            given[name] -= 1
-            saved = server.watts(given[name] + 1) - server.watts(given[name])
-            for room, share in mine:
-                drawn[room] -= share * saved
-                if drawn[room] <= limit[room] + FIT:
-                    over.discard(room)
+            after = spread.drawn()
+            for room, watts in before.items():
+                if room in drawn:
+                    drawn[room] += after[room] - watts
+                    if drawn[room] <= limit[room] + FIT:
+                        over.discard(room)
+                    elif after[room] > watts:  # its load has gone there
+                        over.add(room)
         if in_turn:
-            left = [s for s in those if given[s.name] > s.floor]
-            over -= {room for s in left for room, share in s.places.items() if share > 0}
+            left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
+            over -= {room for room in over for spread in left if spread.is_in(room)}

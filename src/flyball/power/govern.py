@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
 from flyball.power.filter import Steps
+from flyball.power.places import HEAT, Places, Weights, mean
 from flyball.power.tree import tree_of
-from flyball.power.view import Room, ServerView, View
-from flyball.power.watch import DomainMemory, Seen, policy_rooms, watch
+from flyball.power.view import Group, Room, ServerView, View
+from flyball.power.watch import DomainMemory, Seen, Watched, policy_rooms, watch
 from flyball.spec.power import (
     Mode,
     PlacedPod,
@@ -27,8 +28,6 @@ from flyball.spec.power import (
 )
 from flyball.units import DollarsPerHour, Seconds, TokensPerSecond, Watts
 
-HEAT = "heat "
-"""Prefix of rooms of degrees, so that none is taken for a domain."""
 NEAR = 1.0
 """Kelvin below the warmest inlet that is allowed, from which on a rack counts as hot."""
 PRICES: Seconds = 300.0
@@ -49,6 +48,8 @@ class PowerMemory(msgspec.Struct, frozen=True):
     """Of policies with relative caps, by `namespace/name`."""
     wanted: dict[str, int] = {}
     """By workload: what its load asked for when it was decided last."""
+    shed: dict[str, Seconds] = {}
+    """When a workload last gave replicas for watts, since 1970."""
     prices: dict[str, DollarsPerHour] = {}
     """By domain: what one more kilowatt saves."""
     priced_at: Seconds | None = None
@@ -65,6 +66,11 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     idle: Watts = 0.0
     full: Watts = 0.0
     """Of one replica, where it has no pod that tells it."""
+
+
+def _is_full(one: Watched) -> bool:
+    """Whether nothing grows there."""
+    return one.room is not None and (one.room.frozen or one.room.grow <= one.reading.governed)
 
 
 class Power:
@@ -84,6 +90,10 @@ class Power:
         self.pods: dict[str, list[PlacedPod]] = {}
         for pod in pods:
             self.pods.setdefault(pod.server, []).append(pod)
+        bounded = [name for name, one in self.watched.items() if one.room is not None]
+        frozen = [name for name, one in self.watched.items() if one.room is not None and _is_full(one)]
+        frozen += [HEAT + name for name, degrees in self.inlets.items() if self._is_warm(name, degrees)]
+        self.places = Places(self.tree, seen.nodes, bounded, frozen)
         self.policies = {f"{p.namespace}/{p.name}": p for p in seen.policies}
         self.selected = {key: self._selected(policy) for key, policy in self.policies.items()}
         self.needs = self._needs(needs)
@@ -181,7 +191,7 @@ class Power:
         for name, domain in self.tree.domains.items():
             if domain.thermal is not None:
                 left = self.margin(name)
-                frozen = self.inlets[name] > domain.thermal.max_inlet - NEAR
+                frozen = self._is_warm(name, self.inlets[name])
                 found.append(Room(HEAT + name, max(left, 0.0), max(left - NEAR, 0.0), frozen))
         return found
 
@@ -194,6 +204,10 @@ class Power:
             for name, domain in self.tree.domains.items()
             if domain.thermal is not None
         }
+
+    def _is_warm(self, name: str, degrees: float) -> bool:
+        thermal = self.tree.domains[name].thermal
+        return thermal is not None and degrees > thermal.max_inlet - NEAR
 
     def margin(self, name: str) -> float:
         """Kelvin that governed pods may make, of an inlet."""
@@ -216,13 +230,27 @@ class Power:
         servers = []
         for name in sorted(self.workloads):
             policy = self.policy_of(name)
-            server = self._server(name, self._places(name), policy)
+            server = self._server(name, policy)
             if policy.mode not in free:  # it does what it wants
                 server = replace(server, least=server.ceiling, most=server.ceiling, protected=False)
             servers.append(server)
-        view = View(self.rooms, tuple(servers))
+        view = View(self._without_strangers(servers), tuple(servers))
         now = view.drawn({})
         return replace(view, rooms=tuple(self._kept(room, now[room.name]) for room in view.rooms))
+
+    def _without_strangers(self, servers: Iterable[ServerView]) -> tuple[Room, ...]:
+        """Rooms less what workloads draw there whose policy is for other domains."""
+        taken: dict[str, Watts] = {}
+        for server in servers:
+            if self.policy_of(server.name).domains:
+                _, shares, _ = self._where(server.name, FREE)
+                for room, share in shares.items():
+                    if room not in server.places:
+                        taken[room] = taken.get(room, 0.0) + share * server.watts(server.replicas)
+        less = ((room, taken.get(room.name, 0.0)) for room in self.rooms)
+        return tuple(
+            replace(room, watts=room.watts - w, grow=room.grow - w) if w else room for room, w in less
+        )
 
     def _kept(self, room: Room, now: Watts) -> Room:
         """Where nothing has to go from a domain, what was given is not taken back for the model's sake."""
@@ -231,8 +259,9 @@ class Power:
             return room
         return replace(room, watts=max(room.watts, now))
 
-    def _server(self, name: str, places: dict[str, float], policy: Policy) -> ServerView:
+    def _server(self, name: str, policy: Policy) -> ServerView:
         need, one = self.needs[name], self.workloads[name]
+        groups, places, lands = self._where(name, policy)
         idle, full, load = self._affine(name)
         floor = 0 if "pause" in policy.levers else max(one.least, need.least)
         return ServerView(
@@ -248,51 +277,24 @@ class Power:
             load=load,
             tokens=need.tokens,
             places=places,
+            groups=groups,
+            lands=lands,
         )
 
-    def _places(self, name: str) -> dict[str, float]:
-        """Share of its replicas by room; those without a node count as the others, or by free cards."""
-        nodes = [p.node for p in self.pods.get(name, ()) if p.node in self.nodes]
-        weights: dict[str, float] = {}
-        for node in nodes:
-            weights[node] = weights.get(node, 0.0) + 1.0 / len(nodes)
-        if not nodes:
-            weights = self._landing
-        found: dict[str, float] = {}
-        for node, weight in weights.items():
-            for domain in self.tree.above.get(node, ()):
-                if self.watched[domain].room is not None or domain in self._heats:
-                    found[domain] = found.get(domain, 0.0) + weight
-        heat = {
-            HEAT + inlet: sum(k * found.get(domain, 0.0) for domain, k in by.items())
-            for inlet, by in self.kelvin.items()
-        }
+    def _where(self, name: str, policy: Policy) -> tuple[tuple[Group, ...], Weights, Weights]:
+        """Groups, shares of them all, and of new ones, in the rooms that its policy and caps are for."""
         caps = {key: 1.0 for key in self.caps if name in self.selected[key]}
-        rooms = {domain: share for domain, share in found.items() if self.watched[domain].room is not None}
-        return {**rooms, **{key: k for key, k in heat.items() if k > 0}, **caps}
-
-    @cached_property
-    def kelvin(self) -> dict[str, dict[str, float]]:
-        return {
-            name: domain.thermal.kelvin_per_watt
-            for name, domain in self.tree.domains.items()
-            if domain.thermal is not None
-        }
-
-    @cached_property
-    def _heats(self) -> set[str]:
-        """Domains whose watts warm some inlet."""
-        return {domain for by in self.kelvin.values() for domain in by}
-
-    @cached_property
-    def _landing(self) -> dict[str, float]:
-        """Share by node of where a new replica would go."""
-        free = {n.name: float(n.cards - (n.cards_used or 0)) for n in self.seen.nodes if n.cards}
-        whole = sum(max(f, 0.0) for f in free.values())
-        if whole <= 0:
-            cards = {n.name: float(n.cards) for n in self.seen.nodes if n.cards}
-            whole, free = sum(cards.values()), cards
-        return {name: f / whole for name, f in free.items() if f > 0}
+        groups = self.places.groups(self.pods.get(name, ()))
+        lands = self.places.lands
+        if policy.domains:
+            mine = {*policy.domains, *(HEAT + domain for domain in policy.domains)}
+            groups = tuple(replace(g, rooms={r: w for r, w in g.rooms.items() if r in mine}) for g in groups)
+            lands = {room: weight for room, weight in lands.items() if room in mine}
+        groups = tuple(replace(group, rooms=group.rooms | caps) for group in groups)
+        lands = lands | caps
+        count = sum(group.replicas for group in groups)
+        shares = mean((group.rooms, group.replicas / count) for group in groups) if count else lands
+        return groups, shares, lands
 
     # ---- prices ----------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from flyball.power.govern import HEAT, Power
+from flyball.power.govern import Power
+from flyball.power.places import HEAT
 from flyball.spec.power import HeatLimit, WattLimits
 
 
@@ -42,7 +43,7 @@ def limits(power: Power) -> WattLimits | None:
             by[of_node[one.name]] = by.get(of_node[one.name], 0) + left
     heat = tuple(
         HeatLimit(name, max(power.margin(name) - beside[HEAT + name], 0.0), dict(by))
-        for name, by in power.kelvin.items()
+        for name, by in power.places.kelvin.items()
     )
     exempt = tuple(sorted(set(power.workloads) - governed))
     return WattLimits(watts, heat, places, replicas, free, exempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -24,7 +25,10 @@ from flyball.spec.power import (
     Recommendation,
     WorkloadCap,
 )
+from flyball.units import Seconds
 
+REGROW: Seconds = 300.0
+"""From one that had to go to the next that may come."""
 ALL_AT_ONCE = Steps(1.0, ENDLESS)
 
 
@@ -35,6 +39,7 @@ def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], Po
     }
     enforced = power.view(("Enforce",))
     now = _paused(power, enforced, filtered(enforced, _asked(power, enforced)))
+    now, shed = _patient(power, enforced, now)
     goals = _paused(power, enforced, filtered(enforced, _asked(power, enforced), ALL_AT_ONCE))
     advised = power.view()
     ideal = _paused(power, advised, filtered(advised, _asked(power, advised), ALL_AT_ONCE))
@@ -55,10 +60,24 @@ def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], Po
         power.domains,
         power.windows,
         {name: need.wanted for name, need in power.needs.items()},
+        shed,
         power.memory.prices,
         power.memory.priced_at,
     )
     return given, plan, memory
+
+
+def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[str, Seconds]]:
+    """Who has shed does not grow again at once, it would have to go as soon. Also when each has shed."""
+    now, last = power.seen.now, power.memory.shed
+    shed = {
+        s.name: now if given.replicas[s.name] < min(s.replicas, s.ceiling) else last[s.name]
+        for s in view.servers
+        if given.replicas[s.name] < min(s.replicas, s.ceiling) or now - last.get(s.name, -math.inf) < REGROW
+    }
+    waits = {s.name: max(s.replicas, s.floor) for s in view.servers if s.name in shed}
+    replicas = {name: min(count, waits.get(name, count)) for name, count in given.replicas.items()}
+    return replace(given, replicas=replicas), shed
 
 
 def _paused(power: Power, view: View, given: Filtered) -> Filtered:

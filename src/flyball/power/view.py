@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -26,6 +26,14 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     """Nothing grows in it."""
     at_once: bool = False
     """An emergency: replicas go from it without step limits."""
+
+
+class Group(msgspec.Struct, frozen=True, gc=False):
+    """Replicas of a server that are in the same rooms."""
+
+    replicas: int
+    rooms: dict[str, float]
+    """What one watt of them draws in each: 1, and of rooms of degrees kelvin."""
 
 
 class ServerView(msgspec.Struct, frozen=True):
@@ -52,6 +60,10 @@ class ServerView(msgspec.Struct, frozen=True):
     """Of the whole load."""
     places: dict[str, float] = {}
     """By room: which share of its replicas is in it."""
+    groups: tuple[Group, ...] = ()
+    """Where they are: one that goes leaves one of these. Empty: all are as `places` says."""
+    lands: dict[str, float] = {}
+    """By room: the share of new replicas that would be there; empty: as of those that it has."""
 
     def watts(self, replicas: int) -> Watts:
         """Drawn by so many replicas under its load."""
@@ -75,19 +87,45 @@ class View(msgspec.Struct, frozen=True):
     servers: tuple[ServerView, ...] = ()
 
     def drawn(self, replicas: Mapping[str, int]) -> dict[str, Watts]:
-        """Watts by room where servers have so many replicas; a server that is absent keeps what it has."""
+        """Watts by room where servers have so many replicas; a server that is absent keeps what it has.
+
+        Those that go leave all places in proportion, new ones land.
+        """
         found = {room.name: 0.0 for room in self.rooms}
         for server in self.servers:
-            watts = server.watts(replicas.get(server.name, server.replicas))
-            for room, share in server.places.items():
-                if room in found:
-                    found[room] += share * watts
+            count = replicas.get(server.name, server.replicas)
+            new = max(count - server.replicas, 0) / count if count > 0 and server.lands else 0.0
+            watts = server.watts(count)
+            for places, share in ((server.places, 1.0 - new), (server.lands, new)):
+                for room, part in places.items() if share else ():
+                    if room in found:
+                        found[room] += share * part * watts
         return found
 
 
 def floors(view: View) -> dict[str, Watts]:
-    """Watts by room that no algorithm can take: floors, protection, resident idle and the load they take."""
-    return view.drawn({s.name: s.floor for s in view.servers})
+    """Watts by room that cannot be taken: floors, protection, resident idle and the load they take.
+
+    Of each room by itself, where all that may go has gone from there.
+    """
+    found = {room.name: 0.0 for room in view.rooms}
+    for server in view.servers:
+        floor = server.floor
+        each = server.watts(floor) / floor if floor > 0 else 0.0
+        groups = server.groups or (Group(server.replicas, server.places),)
+        rooms = {room for group in groups for room in group.rooms} | set(server.lands)
+        for room in rooms & found.keys():
+            found[room] += each * _least(server, groups, room)
+    return found
+
+
+def _least(server: ServerView, groups: Iterable[Group], room: str) -> float:
+    """Replicas in a room at least, where as many as its floor stay: those that are elsewhere first."""
+    left, least = server.floor, 0.0
+    for part, count in sorted((group.rooms.get(room, 0.0), group.replicas) for group in groups):
+        stay = min(left, count)
+        left, least = left - stay, least + stay * part
+    return least + left * (server.lands or server.places).get(room, 0.0)
 
 
 def infeasible(view: View) -> tuple[str, ...]:

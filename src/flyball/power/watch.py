@@ -36,6 +36,8 @@ from flyball.units import Seconds, Watts
 FIVE_MINUTES: Seconds = 300.0
 BURSTS: Seconds = 600.0
 """What nobody governs comes back: nothing grows into watts that it drew within this time."""
+STEADY = 0.05
+"""Share of its draw by which what is governed may move, to tell the rest from it."""
 LATELY: Seconds = 120.0
 """Readings are never so old; what is governed is remembered for so long."""
 
@@ -164,7 +166,9 @@ def _domain(
     gone = now - before.time if before.time is not None else 0.0
     exceeded = _exceeded(before, sure, budget.watts, gone)
     others = tuple(o for o in before.others if now - BURSTS < o[0] < now)
-    if known.complete:
+    drew = [watts for _, watts in governed]
+    # While replicas come and go, what is read of them is not of the same instant as what is known of them.
+    if known.complete and max(drew) - min(drew) <= STEADY * max(drew):
         others = (*(o for o in others if o[1] > reading.ungoverned), (now, reading.ungoverned))
     memory = DomainMemory(rises, ladder, history, exceeded, now, governed, reading.most, began, others)
     theta = threshold(budget.watts, known.error, rising)

@@ -1,0 +1,122 @@
+"""Where replicas are: those go that are where it is too much, and new ones come where there is room."""
+
+from __future__ import annotations
+
+import pytest
+
+from flyball.power.algorithms.built_in import oversubscription
+from flyball.power.filter import filtered
+from flyball.power.govern import Need, Power, PowerMemory
+from flyball.power.outcome import decided
+from flyball.power.spread import NEW, Spread
+from flyball.power.view import Group, Room, ServerView, View, floors
+from flyball.spec.power import Domain, PlacedPod, Policy, PowerNode, PowerReading, PowerSeen, PowerWorkload
+
+EACH = 100.0
+
+
+def racks(one: int, other: int, **more: object) -> ServerView:
+    """A server with replicas of 100 W in two racks of a site."""
+    count = one + other
+    groups = (Group(one, {"site": 1.0, "r1": 1.0}), Group(other, {"site": 1.0, "r2": 1.0}))
+    places = {"site": 1.0, "r1": one / count, "r2": other / count}
+    given: dict[str, object] = {"wanted": count, "idle": EACH, "full": EACH}
+    return ServerView("s", count, places=places, groups=groups, **given | more)  # type: ignore[arg-type]
+
+
+def rooms(r1: float, r2: float, at_once: bool = True) -> tuple[Room, ...]:
+    limits = {"site": r1 + r2, "r1": r1, "r2": r2}
+    return tuple(Room(name, watts, watts, at_once=at_once) for name, watts in limits.items())
+
+
+def test_what_has_to_go_from_a_rack_goes_from_that_rack() -> None:
+    server = racks(2, 6)
+    view = View(rooms(100.0, 1000.0), (server,))
+    found = filtered(view, {})
+    assert found.replicas == {"s": 7}  # in proportion four would have to go, to take one from the rack
+    assert found.watts == {"site": 700.0, "r1": 100.0, "r2": 600.0}
+    assert found.short == {}
+    assert oversubscription(view) == {"s": 7}
+
+
+def test_new_ones_come_where_there_is_room() -> None:
+    server = racks(2, 2, wanted=6, lands={"site": 1.0, "r2": 1.0})
+    view = View(rooms(200.0, 1000.0, at_once=False), (server,))
+    assert filtered(view, {}).replicas == {"s": 6}
+    assert oversubscription(view) == {"s": 6}
+    here = racks(2, 2, wanted=6, lands={"site": 1.0, "r1": 1.0})
+    assert filtered(View(rooms(200.0, 1000.0, at_once=False), (here,)), {}).replicas == {"s": 4}
+
+
+def test_floors_are_where_they_hurt_least() -> None:
+    view = View(rooms(0.0, 0.0), (racks(2, 6, least=3),))
+    assert floors(view) == {"site": 300.0, "r1": 0.0, "r2": 100.0}
+
+
+def test_a_spread_counts_what_comes_and_goes() -> None:
+    spread = Spread(racks(2, 1))
+    assert spread.drawn() == {"site": 300.0, "r1": 200.0, "r2": 100.0}
+    spread.add(NEW)
+    assert spread.take(("r2",))  # of the two that help, the one that is on no node yet is no loss
+    assert spread.take(("r2",))
+    assert not spread.take(("r2",))
+    assert spread.drawn()["r1"] == 200.0
+    assert not spread.is_in("r2")
+
+
+# ---- the same from what is seen -----------------------------------------------------------------
+
+
+def seen(pods: dict[str, int], policy: Policy, watts: float = 900.0, now: float = 0.0) -> PowerSeen:
+    """Two racks of a node each, with so many replicas of 100 W; the first may draw so much."""
+    placed = tuple(
+        PlacedPod(f"llm/{rack}-{i}", "s", rack, "running", "A", EACH, 0.0, EACH)
+        for rack, count in pods.items()
+        for i in range(count)
+    )
+    nodes = tuple(PowerNode(name, {"rack": name}, 20, pods[name], 0.0, 10.0, 0.0, 0.0, EACH) for name in pods)
+    readings = tuple(PowerReading("agent", "whole", name, EACH * n, 0.0, 0.0) for name, n in pods.items())
+    domains = (
+        Domain("r1", "Rack", labels={"rack": "r1"}, watts=watts, floor=0.0, common_error=0.0),
+        Domain("r2", "Rack", labels={"rack": "r2"}, watts=900.0, floor=0.0, common_error=0.0),
+    )
+    count = sum(pods.values())
+    return PowerSeen(
+        now,
+        30.0,
+        domains,
+        (policy,),
+        nodes,
+        readings,
+        placed,
+        (PowerWorkload("s", "llm", replicas=count, least=1),),
+    )
+
+
+def test_a_policy_for_some_domains_leaves_the_budgets_of_others_alone() -> None:
+    pods = {"r1": 10, "r2": 10}
+    every = Policy("p", "llm", mode="Enforce")
+    # Both are at 1,000 W; of 900 W 12 % are kept free before rises are known: three must go from each.
+    for policy, most, goal in (
+        (every, 15, 14),
+        (Policy("p", "llm", mode="Enforce", domains=("r2",)), 17, 17),
+    ):
+        power = Power(seen(pods, policy), PowerMemory(), {"s": Need(20, 20)})
+        given, plan, _ = decided(power, {"s": 20})
+        assert given["s"] == most
+        assert plan.caps[0].goal == goal
+
+
+def test_who_has_shed_does_not_come_back_at_once() -> None:
+    policy = Policy("p", "llm", mode="Enforce")
+    memory, now, counts = PowerMemory(), 0.0, []
+    pods = {"r1": 10, "r2": 4}
+    for _ in range(40):
+        power = Power(seen(pods, policy, 800.0, now), memory, {"s": Need(sum(pods.values()), 14)})
+        given, _, memory = decided(power, {"s": 14})
+        pods = {"r1": min(pods["r1"], given["s"] - 4), "r2": 4 + max(given["s"] - 4 - pods["r1"], 0)}
+        counts.append(given["s"])
+        now += 15.0
+    least = counts.index(min(counts))
+    assert counts[: least + 20] == pytest.approx(sorted(counts[: least + 20], reverse=True))
+    assert counts[-1] > min(counts)
