@@ -207,7 +207,7 @@ def worlds(draw: st.DrawFn, short: bool = False) -> FluidWorld:
 
 
 @pytest.mark.slow
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(worlds())
 def test_at_steady_load_it_serves_all_and_turns_at_most_once_in_ten_minutes(world: FluidWorld) -> None:
     run = Run(world)
@@ -218,7 +218,7 @@ def test_at_steady_load_it_serves_all_and_turns_at_most_once_in_ten_minutes(worl
 
 
 @pytest.mark.slow
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(worlds(short=True), st.sets(st.integers(0, 119)), st.data())
 def test_capacity_is_kept_and_blindness_shrinks_nothing(
     world: FluidWorld, blind_at: set[int], data: st.DataObject

@@ -33,6 +33,7 @@ def api() -> Iterator[Api]:
     with Sandbox.start(Options(fleet=fleet(), cold_start=0.5)) as sandbox:
         made = Api(sandbox.kubeconfig, None, 10.0)
         install(made, [crd(definition) for definition in DEFINITIONS])
+        sandbox.restart("kube-controller-manager")  # its collector then knows of the new kinds at once
         for name in ("llm", "flyball-system"):
             made.post("/api/v1/namespaces", {"metadata": {"name": name}}, dict)
         yield made

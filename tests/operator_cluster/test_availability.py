@@ -21,7 +21,7 @@ SERVER = "premium-granite-13b"
 ROW = {"acc": "A100", "alpha": -1.0, "beta": 0.4, "maxBatchSize": 8, "atTokens": 512}
 BAD = made("Model", "bad", name="bad", data=[ROW])
 """Its schema lets it pass."""
-QUIET = 30.0
+QUIET = 15.0
 WATCHES = 6
 
 

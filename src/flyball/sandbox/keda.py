@@ -24,6 +24,8 @@ OPERATOR_HOST = "keda-operator.keda.svc"
 """A name in the operator's certificate."""
 METRICS = "v1beta1.external.metrics.k8s.io"
 POLL: Seconds = 0.2
+ENDS: Seconds = 15.0
+"""So long the operator may take to end after it has made its certificates."""
 ESTABLISHED: Seconds = 30.0
 """For its kinds to be served."""
 
@@ -143,9 +145,11 @@ class Keda(Part):
             if time.monotonic() > until:
                 raise SandboxError(f"KEDA made no certificates within {limit:g} s: see {self._operator.log}")
             time.sleep(POLL)
-        for (
-            process
-        ) in self.processes:  # the operator ends once it has made the secret, which may take a moment
+        # The operator ends once it has made the secret, which may take a moment: until then it seems ready.
+        ends = min(until, time.monotonic() + ENDS)
+        while self._operator.alive and time.monotonic() < ends:
+            time.sleep(POLL)
+        for process in self.processes:
             while not process.is_ready and time.monotonic() < until:
                 start(process)
                 time.sleep(POLL)
