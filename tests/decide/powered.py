@@ -7,10 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from flyball.decide.cycle import decide
 from flyball.decide.power import asks
 from flyball.power.algorithms.find import find_algorithm
-from flyball.spec.decision import Decision
 from flyball.spec.power import (
     Answer,
     Domain,
@@ -145,23 +143,15 @@ class PoweredRun(Run):
             (*servers, *self.workloads),
         )
 
-    def cycle(self) -> Decision:
-        """As without watts; algorithms are asked first."""
-        snapshot = Snapshot(self.world.configured, self.world.observe(), power=self.seen())
+    def look(self) -> Snapshot:
+        """With watts; algorithms are asked first."""
+        power = self.seen()
+        snapshot = Snapshot(self.world.configured, self.world.observe(), power=power)
         answers = {
             key: Answer(one.algorithm, dict(find_algorithm(one.algorithm)(view)))  # type: ignore[arg-type]
             if self.hostile is None
             else self.hostile
             for key, (one, view) in asks(snapshot, self.memory).items()
         }
-        assert snapshot.power is not None
-        snapshot = replace(snapshot, power=replace(snapshot.power, answers=answers))
-        self.snapshot = snapshot
-        decision, self.memory = decide(snapshot, self.memory, self.steering)
-        for step in decision.steps:
-            self.world.act(step.orders)
-        for name, asked in self.asked.items():
-            asked.append(self.world.asked(name))
-        self.decisions.append(decision)
-        self.world.step(PERIOD)
-        return decision
+        self.snapshot = replace(snapshot, power=replace(power, answers=answers))
+        return self.snapshot

@@ -78,9 +78,13 @@ class Run:
         """Servers whose demand was not seen in the last cycle."""
         self.asked: dict[str, list[int]] = {s.name: [] for s in world.configured.servers}
 
+    def look(self) -> Snapshot:
+        """What is seen now."""
+        return Snapshot(self.world.configured, self.world.observe())
+
     def cycle(self) -> Decision:
         """One period of the world, then one decision."""
-        snapshot = Snapshot(self.world.configured, self.world.observe())
+        snapshot = self.look()
         self.blind = {o.server for o in snapshot.seen.servers if o.arrival_rate is None}
         decision, self.memory = decide(snapshot, self.memory, self.steering)
         for step in decision.steps:

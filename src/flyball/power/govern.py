@@ -15,17 +15,12 @@ import msgspec
 from msgspec.structs import replace
 
 from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
-from flyball.power.filter import Steps
-from flyball.power.places import HEAT, Places, Weights, mean
+from flyball.power.places import Places, Weights, mean
 from flyball.power.tree import tree_of
 from flyball.power.view import Group, Room, ServerView, View
 from flyball.power.watch import DomainMemory, Seen, Watched, policy_rooms, watch
-from flyball.spec.power import (
-    Mode,
-    PlacedPod,
-    Policy,
-    PowerSeen,
-)
+from flyball.solve.watts import HEAT
+from flyball.spec.power import Mode, PlacedPod, Policy, PowerSeen
 from flyball.units import DollarsPerHour, Seconds, TokensPerSecond, Watts
 
 NEAR = 1.0
@@ -33,8 +28,6 @@ NEAR = 1.0
 PRICES: Seconds = 300.0
 """Between two looks at what a kilowatt is worth."""
 ENDLESS = 1_000_000
-ALL_AT_ONCE = Steps(1.0, ENDLESS)
-
 
 FREE = Policy("", "", mode="Recommend")
 """In force where no policy selects a workload."""
@@ -82,16 +75,15 @@ class Power:
         self.nodes = {node.name: node for node in seen.nodes}
         self.tree = tree_of(seen.domains, seen.nodes)
         self.workloads = {w.name: w for w in seen.workloads if not w.governed or w.name in needs}
-        pods = [
-            pod for pod in seen.pods if pod.server in self.workloads
-        ]  # the others are not up for decision
+        # The others are not up for decision.
+        pods = [pod for pod in seen.pods if pod.server in self.workloads]
         given = Seen(self.nodes, seen.readings, pods)
         self.domains, self.watched = watch(self.tree, given, memory.domains, seen.now, seen.tau)
         self.pods: dict[str, list[PlacedPod]] = {}
         for pod in pods:
             self.pods.setdefault(pod.server, []).append(pod)
         bounded = [name for name, one in self.watched.items() if one.room is not None]
-        frozen = [name for name, one in self.watched.items() if one.room is not None and _is_full(one)]
+        frozen = [name for name, one in self.watched.items() if _is_full(one)]
         frozen += [HEAT + name for name, degrees in self.inlets.items() if self._is_warm(name, degrees)]
         self.places = Places(self.tree, seen.nodes, bounded, frozen)
         self.policies = {f"{p.namespace}/{p.name}": p for p in seen.policies}
@@ -281,10 +273,15 @@ class Power:
             lands=lands,
         )
 
+    @cached_property
+    def _groups(self) -> dict[str, tuple[Group, ...]]:
+        """By workload: several views are made of the same pods."""
+        return {name: self.places.groups(pods) for name, pods in self.pods.items()}
+
     def _where(self, name: str, policy: Policy) -> tuple[tuple[Group, ...], Weights, Weights]:
         """Groups, shares of them all, and of new ones, in the rooms that its policy and caps are for."""
         caps = {key: 1.0 for key in self.caps if name in self.selected[key]}
-        groups = self.places.groups(self.pods.get(name, ()))
+        groups = self._groups.get(name, ())
         lands = self.places.lands
         if policy.domains:
             mine = {*policy.domains, *(HEAT + domain for domain in policy.domains)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from flyball.power.govern import Power
-from flyball.power.places import HEAT
+from flyball.solve.watts import HEAT
 from flyball.spec.power import HeatLimit, WattLimits
 
 

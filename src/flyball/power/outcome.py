@@ -37,12 +37,12 @@ def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], Po
     power.needs = {
         name: replace(need, wanted=wanted.get(name, need.wanted)) for name, need in power.needs.items()
     }
-    enforced = power.view(("Enforce",))
-    now = _paused(power, enforced, filtered(enforced, _asked(power, enforced)))
+    enforced, asked = power.view(("Enforce",)), _asked(power)
+    now = _paused(power, enforced, filtered(enforced, asked))
     now, shed = _patient(power, enforced, now)
-    goals = _paused(power, enforced, filtered(enforced, _asked(power, enforced), ALL_AT_ONCE))
+    goals = _paused(power, enforced, filtered(enforced, asked, ALL_AT_ONCE))
     advised = power.view()
-    ideal = _paused(power, advised, filtered(advised, _asked(power, advised), ALL_AT_ONCE))
+    ideal = _paused(power, advised, filtered(advised, asked, ALL_AT_ONCE))
     caps = [cap for server in advised.servers if (cap := _cap(power, server, now, goals, ideal)) is not None]
     given = {s.name: now.replicas[s.name] for s in enforced.servers if _is(power, "Enforce", s.name)}
     impossible = infeasible(_widest(power, advised))
@@ -94,14 +94,14 @@ def _is(power: Power, mode: Mode, name: str) -> bool:
     return power.policy_of(name).mode == mode
 
 
-def _asked(power: Power, view: View) -> dict[str, object]:
+def _asked(power: Power) -> dict[str, object]:
     """What algorithms want, each for the workloads of its policy."""
     found: dict[str, object] = {}
-    for server in view.servers:
-        policy = power.policy_of(server.name)
+    for name in power.workloads:
+        policy = power.policy_of(name)
         answer = power.seen.answers.get(f"{policy.namespace}/{policy.name}")
-        if answer is not None and answer.replicas is not None and server.name in answer.replicas:
-            found[server.name] = answer.replicas[server.name]
+        if answer is not None and answer.replicas is not None and name in answer.replicas:
+            found[name] = answer.replicas[name]
     return found
 
 

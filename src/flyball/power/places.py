@@ -7,10 +7,9 @@ from functools import cached_property
 
 from flyball.power.tree import Tree
 from flyball.power.view import Group
+from flyball.solve.watts import HEAT
 from flyball.spec.power import PlacedPod, PowerNode
 
-HEAT = "heat "
-"""Prefix of rooms of degrees, so that none is taken for a domain."""
 Weights = dict[str, float]
 """By room: what one watt draws there; of rooms of degrees kelvin."""
 

@@ -9,7 +9,7 @@ from flyball.report.curves import ServerCurves, server_curves, with_curves
 from flyball.report.html import inside, templates
 from flyball.report.sentences import REASON, cost_of, parts_of, watts_of
 from flyball.solve.candidates import Candidates
-from flyball.solve.watts import HEAT, WATTS
+from flyball.solve.watts import is_power
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
 
@@ -103,7 +103,7 @@ def _cost_bars(plan: Plan, before: Plan | None) -> dict[str, object]:
 
 
 def _card_bars(plan: Plan) -> dict[str, object]:
-    cards = [u for u in plan.resources if not u.name.startswith((WATTS, HEAT))]
+    cards = [u for u in plan.resources if not is_power(u.name)]
     uses = [u for u in cards if u.used or 0 < u.limit < float("inf")]
     bars: dict[str, object] = {"names": [u.name for u in uses], "used": [u.used for u in uses]}
     if all(u.limit < float("inf") for u in uses):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from flyball.solve.watts import HEAT, WATTS
+from flyball.solve.watts import HEAT, WATTS, is_power
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
 from flyball.spec.service_class import Metric
@@ -184,7 +184,7 @@ def explanation(server: ServerPlan, first: str = "ttft") -> list[str]:
     lines += [f"Short: {short_of(s)}." for s in server.shortages]
     lines += [f"Not a candidate: {excluded(e)}." for e in server.exclusions]
     if server.status in ("unserved", "best_effort") and server.reason in FIX:
-        watts = server.shortages and all(s.resource.startswith((WATTS, HEAT)) for s in server.shortages)
+        watts = server.shortages and all(is_power(s.resource) for s in server.shortages)
         fix = FIX[server.reason]
         lines.append(f"To mend it: {fix.replace('Add cards', 'Raise the power budget') if watts else fix}.")
     return lines

@@ -19,7 +19,7 @@ from flyball.report.sentences import (
     watts_of,
     what,
 )
-from flyball.solve.watts import HEAT, WATTS
+from flyball.solve.watts import is_power
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Option, Plan, ServerPlan
 from flyball.spec.service_class import Metric
@@ -118,7 +118,7 @@ def _row(server: ServerPlan, first: Metric) -> _Row:
 def resource_table(plan: Plan) -> Table:
     """Cards in use, by type, and watts by domain."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    watts = any(use.name.startswith((WATTS, HEAT)) for use in plan.resources)
+    watts = any(is_power(use.name) for use in plan.resources)
     table.add_column("cards, watts" if watts else "cards", overflow="fold")
     for name in ("used", "of", "share"):
         table.add_column(name, justify="right", overflow="fold")

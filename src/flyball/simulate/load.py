@@ -256,9 +256,7 @@ class _Replay:
                 recorded = Arrived(self._times, self._in, self._out, self._cached, u[1])
                 parts.append(recorded.at(low + kept)._replace(times=times[kept]))
         self._drawn = drawn
-        together = _joined(parts)
-        order = np.argsort(together.times, kind="stable")
-        return together.at(order)
+        return in_order(parts)
 
     def scale(self, factor: float) -> None:
         """From the last taken time on, the stream's own rate times `factor`."""
@@ -291,6 +289,12 @@ def _joined(parts: list[Arrived]) -> Arrived:
     if len(parts) < 2:
         return parts[0] if parts else _NOTHING
     return Arrived(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def in_order(parts: list[Arrived]) -> Arrived:
+    """Requests of several sources, each in order of time, as one."""
+    joined = _joined(parts)
+    return joined if len(parts) < 2 else joined.at(np.argsort(joined.times, kind="stable"))
 
 
 def _normalised(rng: np.random.Generator, size: int) -> FloatArray:

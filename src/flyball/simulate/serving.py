@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from flyball.simulate.load import Arrived, Source, source
+from flyball.simulate.load import Source, in_order, source
 from flyball.simulate.record import Record
 from flyball.simulate.replicas import Replicas
 from flyball.spec.scenario import World
@@ -47,16 +47,5 @@ class Serving:
 
     def run(self, begin: Seconds, end: Seconds) -> None:
         """Serve from `begin` to `end`."""
-        for over in self.replicas.run(begin, end, *self._take(end)):
+        for over in self.replicas.run(begin, end, *in_order([s.take(end) for s in self.sources])):
             self.record.add(over, end)
-
-    def _take(self, until: Seconds) -> Arrived:
-        parts = [s.take(until) for s in self.sources]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            none, nothing = np.zeros(0), np.zeros(0, np.int64)
-            return Arrived(none, nothing, nothing, nothing, none)
-        columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
-        order = np.argsort(columns[0], kind="stable")
-        return Arrived(*(c[order] for c in columns))

@@ -24,6 +24,11 @@ WATTS, HEAT = "watts ", "heat "
 """Prefixes of row names, so that no domain is taken for a type of cards."""
 
 
+def is_power(name: str) -> bool:
+    """Whether a row of that name is of watts or heat, and not of cards."""
+    return name.startswith((WATTS, HEAT))
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """R rows and U uses of them by options, in order of option, then row."""

@@ -71,10 +71,7 @@ class PowerSensors:
         self._find(at, timeout)
         sensors = [s for s in self._metrics.sensors if metric_of(s, self._there)]
         if not sensors:
-            text = (
-                "Prometheus has no metric of power: watts are bounds of the model. Install Kepler or the DCGM"
-            )
-            return PowerScrape(now, notes=(f"{text} exporter, or give a file with the names of others",))
+            return PowerScrape(now, notes=(NOTHING,))
         for sensor in sensors:
             for name, expr in sensor_queries(sensor, self._there, self._metrics, self._window).items():
                 asking.ask(f"{sensor.name} {name}", expr, dict[str, str], list)

@@ -51,18 +51,6 @@ class Offer:
         return arrived._replace(times=arrived.times + self._begin) if arrived.times.size else None
 
 
-def together(parts: list[Arrived]) -> Arrived:
-    """Several offers' requests in order of time."""
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        none, nothing = np.zeros(0), np.zeros(0, np.int64)
-        return Arrived(none, nothing, nothing, nothing, none)
-    columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    return Arrived(*(c[order] for c in columns))
-
-
 def _of_rate_1(stream: Stream) -> tuple[Stream, float]:
     """A stream without its rate, and the rate, where it has one."""
     arrivals = stream.arrivals

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flyball.sandbox.engines.offer import Offer, together
+from flyball.sandbox.engines.offer import Offer
 from flyball.sandbox.engines.pods import Pod, Workload
+from flyball.simulate.load import in_order
 from flyball.simulate.record import Record
 from flyball.simulate.replicas import Counters, Gauges, Replicas
 from flyball.spec.scenario import Engine, Router
@@ -145,7 +146,7 @@ class Pool:
     def run(self, begin: Seconds, end: Seconds) -> None:
         """Serve from `begin` to `end`."""
         taken = [offer.take(end) for offer in self._offers.values()]
-        arrived = together([part for part in taken if part is not None])
+        arrived = in_order([part for part in taken if part is not None])
         room = max(MOST_REQUESTS - self.replicas.present, 0)
         if arrived.times.size > room:
             late = arrived.times[room:]
