@@ -10,6 +10,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN     ?= live day --speed 120 --ledger build/ledger.sqlite
 # More for pytest (`make test ARGS="-k queue"`), for the pins (`make lock ARGS=--upgrade`), for `make cluster-up`.
 ARGS    ?=
+# Seconds that `make test` gives to building KEDA: ten minutes, if nothing of it was compiled before.
+KEDA_LIMIT ?= 300
 # The image that is built, pushed and deployed; which overlay of deploy/operator, with which components ("wva monitoring").
 IMG     ?= flyball:$(VERSION)
 OVERLAY ?= recommend-only
@@ -38,6 +40,8 @@ run: $(FLYBALL) ## govern a simulated fleet, and show it on a page
 run-kubernetes: $(FLYBALL) prometheus ## govern a Kubernetes with engines under load, on this machine
 	@$(BIN)/flyball sandbox demo $(ARGS)
 
+# Some hundred processes of Flyball: compiled once, and not by each, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(FLYBALL) chromium sandbox-tools ## the whole suite, as in CI (all but the soak runs)
 	@echo "test: the whole suite"
 	@$(BIN)/python -m pytest -m "not soak" --durations 25 --durations-min 5 $(ARGS)
@@ -49,8 +53,11 @@ chromium: # what the page's plots are tested in; Debian's, where we may install 
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; \
 	  fi; } || echo "test: no chromium here: plots are not tested in a browser"
 
-sandbox-tools: $(FLYBALL) prometheus # the Kubernetes and the Helm of the system tests, built once per user
+sandbox-tools: $(FLYBALL) prometheus # the Kubernetes, Helm and KEDA of the system tests, built once per user
 	@$(BIN)/flyball sandbox build kubernetes kwok helm >/dev/null
+	@limit=; ! command -v timeout >/dev/null || limit="timeout $(KEDA_LIMIT)"; \
+	$$limit $(BIN)/flyball sandbox build keda >/dev/null || \
+	  echo "sandbox: KEDA is not built (within $(KEDA_LIMIT) s): its tests are left out; the next time goes on from here"
 
 prometheus: # Debian's, with Alertmanager and promtool, where we may install it
 	@have() { command -v prometheus >/dev/null && command -v prometheus-alertmanager >/dev/null; }; \

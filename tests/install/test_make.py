@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,33 @@ def test_kubectl_is_the_one_that_is_named_else_that_of_path(tool: Path) -> None:
     assert '"minor": "30"' in which(tool).stdout
     assert asked(tool) == ["version --client -o json", "version --client"]
     assert which(tool, KUBECTL="echo own").stdout == "own version --client\n"
+
+
+@pytest.mark.skipif(not shutil.which("timeout"), reason="there is no timeout")
+def test_a_build_of_keda_that_takes_too_long_is_left(tool: Path) -> None:
+    flyball = tool.with_name("flyball")
+    flyball.write_text('#!/bin/sh\ncase " $* " in *" keda "*) sleep 30 ;; esac\n')
+    flyball.chmod(0o755)
+    done = make("-o", "prometheus", "sandbox-tools", f"BIN={tool.parent}", "KEDA_LIMIT=0.1")
+    assert done.returncode == 0
+    assert "KEDA is not built (within 0.1 s): its tests are left out" in done.stdout
+
+
+@pytest.mark.parametrize(("fails", "code"), [("", 0), ("keda", 0), ("helm", 2)])
+def test_without_keda_the_tests_go_on_and_without_kubernetes_they_do_not(
+    tool: Path, monkeypatch: pytest.MonkeyPatch, fails: str, code: int
+) -> None:
+    monkeypatch.setenv("FAILS", fails)
+    flyball = tool.with_name("flyball")
+    flyball.write_text(
+        '#!/bin/sh\necho "$*" >> "$ASKED"\ncase " $* " in *" ${FAILS:-none} "*) exit 5 ;; esac\n'
+    )
+    flyball.chmod(0o755)
+    done = make("-o", "prometheus", "sandbox-tools", f"BIN={tool.parent}")
+    assert done.returncode == code
+    assert asked(tool)[0] == "sandbox build kubernetes kwok helm"
+    assert asked(tool)[1:] == ([] if fails == "helm" else ["sandbox build keda"])
+    assert ("its tests are left out" in done.stdout) == (fails == "keda")
 
 
 @pytest.mark.slow
