@@ -1,9 +1,11 @@
 """`make bench`: problems x sizes, beside the scalar reference; medians of runs side by side.
 
-python -m benchmarks                 everything
+python -m benchmarks                 everything but power-plant, which takes hours
 python -m benchmarks candidates      microseconds a pair, and the ratio to the reference
 python -m benchmarks solve           limited and overloaded fleets: seconds, gap, proof
 python -m benchmarks power           watts as rows: 200 x 8 x 20 racks and a site; prices of kilowatts
+python -m benchmarks power-heat      hottest inlets and load with and without knowing of racks (--runs seeds)
+python -m benchmarks power-plant     the Reach of power: 40 nodes under caps, beside rivals (--seeds, --only)
 python -m benchmarks process         a cold process from file to written plan: seconds and memory
 python -m benchmarks simulate        the plant: requests a second of one core, compiled and interpreted
 python -m benchmarks accuracy        the latency model beside the plant: means, p95, p99
@@ -41,6 +43,8 @@ from benchmarks.forecast import bench_forecast
 from benchmarks.instances import document, generator, limited_fleet, unlimited_fleet
 from benchmarks.operator import bench_operator
 from benchmarks.power import bench_power
+from benchmarks.power_heat import bench_power_heat
+from benchmarks.power_plant import bench_power_plant
 from benchmarks.prometheus import bench_prometheus
 from benchmarks.reference import optimizer as reference
 from benchmarks.services import bench_services
@@ -170,6 +174,8 @@ def main() -> int:
         "candidates": bench_candidates,
         "solve": bench_solve,
         "power": bench_power,
+        "power-plant": lambda runs: bench_power_plant(arguments.seeds, arguments.only, arguments.again),
+        "power-heat": bench_power_heat,
         "process": bench_process,
         "services": bench_services,
         "forecast": bench_forecast,
@@ -188,6 +194,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts")
     parser.add_argument("--workloads", type=int, default=500, help="Deployments of `cluster`")
     parser.add_argument("--boosters", type=int, default=1000, help="ModelBoosters of `boosters`")
+    parser.add_argument("--seeds", type=int, default=20, help="of `power-plant`")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="policies of `power-plant`; all if none is named"
+    )
+    parser.add_argument("--again", action="store_true", help="forget what `power-plant` kept of them")
     arguments = parser.parse_args()
     alone = {
         "accuracy",
@@ -196,17 +207,20 @@ def main() -> int:
         "forecast",
         "kubernetes",
         "operator",
+        "power-plant",
+        "power-heat",
         "profiles",
         "prometheus",
         "simulate",
     }
-    if generator() is None and not set(arguments.names or every) <= alone:
+    names = arguments.names or [name for name in every if name != "power-plant"]
+    if generator() is None and not set(names) <= alone:
         print(
             "benchmarks: there is no instance generator beside this checkout; set FLYBALL_SHARED",
             file=sys.stderr,
         )
         return 1
-    for name in arguments.names or every:
+    for name in names:
         every[name](arguments.runs)
         print()
     return 0

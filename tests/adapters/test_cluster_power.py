@@ -104,11 +104,34 @@ def test_a_server_its_pods_nodes_and_domains_without_any_object() -> None:
     (chat,) = seen.workloads
     assert (chat.name, chat.namespace, chat.labels, chat.replicas) == ("chat", "infer", {"app": "chat"}, 1)
     assert (chat.governed, chat.wanted, chat.scaled_by) == (
-        True, None, (WorkloadRef("Deployment", "chat", "apps/v1"),),
+        True, 1, (WorkloadRef("Deployment", "chat", "apps/v1"),),
     )  # fmt: skip
     assert [(p.server, p.node, p.phase) for p in seen.pods] == [("chat", "h100-1", "running")]
     assert seen.now == NOW
     assert seen.notes == ()
+
+
+def governed(mode: str, **more: Any) -> tuple[int | None, int | None]:
+    """What a server wants of which the plan is not the last word, and its bound."""
+    annotations = {"flyball.dev/mode": mode, **more.pop("annotations", {})}
+    there = workload(replicas=3, annotations=annotations)
+    (chat,) = look(listing([there], [pod_of(there)], [node()], **more)).workloads
+    return chat.wanted, chat.most
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("act", 3), ("recommend", 3), ("keda", None), ("gauge", None)])
+def test_who_is_scaled_by_others_wants_what_these_give_it(mode: str, wanted: int | None) -> None:
+    assert governed(mode, scaled_objects=[scaled_object("chat", 0, 5)]) == (wanted, 5)
+    capped = scaled_object("chat", 0, 3, annotations=held("maxReplicaCount", 3, 8))
+    hidden = None if wanted is None else 8
+    assert governed(mode, scaled_objects=[capped]) == (hidden, 8)
+
+
+def test_who_is_only_recommended_for_keeps_what_it_has() -> None:
+    assert governed("act") == (None, None)
+    assert governed("recommend") == (3, None)
+    assert governed("recommend", annotations=held("replicas", 3, 7)) == (7, None)
+    assert governed("freeze") == (None, None)
 
 
 def test_no_prometheus_and_one_that_fails_cost_readings_alone() -> None:

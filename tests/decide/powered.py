@@ -72,20 +72,38 @@ class PoweredRun(Run):
         )
         self.watts: list[float] = []
         """Of the whole site in each cycle, true."""
+        self.placed: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        """By server and accelerator: pods with their nodes, the oldest first."""
+        self.made = 0
+
+    def _place(self, server: str, accelerator: str, count: int) -> list[tuple[str, str]]:
+        """So many pods of a server: new ones in turn on the nodes; those go first that are said to."""
+        here = self.placed.setdefault((server, accelerator), [])
+        while len(here) < count:
+            self.made += 1
+            node = self.nodes[(self.made * 7 + 2) % len(self.nodes)].name
+            here.append((f"infer/{server}-{self.made}", node))
+        plan = self.decisions[-1].power if self.decisions else None
+        leave = [pod for cap in plan.caps if cap.workload == server for pod in cap.leave] if plan else []
+        names = [name for name, _ in here]
+        going = [name for name in leave if name in names] + [n for n in reversed(names) if n not in leave]
+        gone = set(going[: len(here) - count])
+        here[:] = [one for one in here if one[0] not in gone]
+        return here
 
     def pods(self) -> tuple[PlacedPod, ...]:
-        """Replicas in turn on the nodes."""
+        """Replicas on the nodes."""
         found = []
         for (server, accelerator), pool in sorted(self.world.pools.items()):
             takes = self.world.takes(server)
             use = min(self.world.rate(server, self.world.time) / takes, 1.0) if takes > 0 else 1.0
-            for i in range(pool.ready + len(pool.pending)):
+            placed = self._place(server, accelerator, pool.ready + len(pool.pending))
+            for i, (name, node) in enumerate(placed):
                 phase = "running" if i < pool.ready else "pending"
                 load = (FULL - IDLE) * use if phase == "running" else 0.0
-                node = self.nodes[(len(found) * 7 + 3) % len(self.nodes)].name
                 found.append(
                     PlacedPod(
-                        f"infer/{server}-{i}",
+                        name,
                         server,
                         node,
                         phase,

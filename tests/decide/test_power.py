@@ -71,7 +71,7 @@ def test_a_cut_is_followed_by_steps_the_least_important_first_and_undone() -> No
     assert run.watts[-1] <= 0.75 * whole
     first = next(d for d in run.decisions if any(s.cause == "power" for s in d.steps))
     assert {s.server for s in first.steps if s.cause == "power"} == {"bulk"}
-    assert run.asked["gold"][-1] == before["gold"] or run.asked["bulk"][-1] == 1
+    assert run.asked["gold"][-1] >= before["gold"] or run.asked["bulk"][-1] == 1
     run.domains = (replace(run.domains[0], watts=1.5 * whole),)
     run.until(2400.0)
     assert all(run.asked[name][-1] >= count for name, count in before.items())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from flyball.adapters.kubernetes.errors import NotFound
 from flyball.operator.kinds import Stored
 from flyball.operator.power_kinds import KINDS
-from flyball.operator.power_recommended import KIND, QUIET
-from flyball.spec.power import Policy
-from tests.operator.power_world import CHAT, LLAMA, World, advice, plan
+from flyball.operator.power_recommended import ABSENT, KIND, QUIET, RELIST, Recommendations, Recommended
+from flyball.operator.writes import Writes
+from flyball.spec.power import Policy, PowerSeen
+from tests.operator.api import Server
+from tests.operator.power_world import BEGIN, CHAT, LLAMA, World, advice, plan
 
 
 def test_a_recommendation_is_an_object_that_goes_with_its_policy(powered: World) -> None:
@@ -133,6 +138,42 @@ def test_a_policy_that_only_observes_recommends_nothing(powered: World) -> None:
     watching = msgspec.structs.replace(CHAT, mode="Observe")
     powered.publish(plan(recommendations=(advice(),)), policies=(watching,))
     assert powered.recommended() == []
+
+
+def test_a_kind_that_is_not_there_is_said_once_and_looked_for_now_and_then() -> None:
+    now, asked = [BEGIN], list[str]()
+
+    class Without(Server):
+        has = False
+
+        def items(self, path: str, kind: type[Any], **more: object) -> list[Any]:
+            asked.append(path)
+            if not self.has:
+                raise NotFound("GET", path, 404, "", "page not found")
+            return super().items(path, kind, **more)
+
+    server = Without()
+    kept = Recommendations(server.api(), "flyball-system", clock=lambda: now[0])
+
+    def publish(later: float) -> Recommended:
+        now[0] += later
+        seen = PowerSeen(now[0], 30.0, workloads=(LLAMA,))
+        writes = Writes(server.api(), None, lambda kind, one: None, {**KINDS, KIND.name: KIND})
+        return kept.publish(
+            writes, seen, (advice(now=now[0]),), lambda subject: (Stored(), KINDS["PowerPolicy"])
+        )
+
+    assert publish(0.0) == Recommended((), (ABSENT,))
+    for _ in range(3):
+        assert publish(RELIST / 4) == Recommended()
+    assert len(asked) == 1
+    server.has = True
+    assert publish(0.0) == Recommended()
+    made = publish(RELIST / 4)
+    assert (len(asked), len(made.made), made.problems) == (2, 1, ())
+    server.has = False
+    kept.forget()  # by who leads anew
+    assert publish(1.0).problems == (ABSENT,)
 
 
 def test_what_somebody_deleted_is_noticed_and_what_others_made_is_theirs(powered: World) -> None:

@@ -267,6 +267,15 @@ def test_a_policy_that_does_nothing_yet_says_why(powered: World) -> None:
     assert ready[2].startswith("theirs: it did not end within 1 s: the safety filter acts alone")
 
 
+def test_an_answer_that_was_taken_in_part_is_no_silence(powered: World) -> None:
+    odd = "algorithm 'theirs': it asked for 9 of llama, which wants 5"
+    powered.publish(plan(), answers={"llm/chat": Answer("theirs", {"llama": 5.0}, odd)})
+    ready = powered.condition("PowerPolicy", "chat", "Ready", "llm")
+    assert ready[:2] == ("True", "Accepted")
+    assert ready[2].startswith(odd)
+    assert "acts alone" not in ready[2]
+
+
 def test_another_mode_is_told(powered: World) -> None:
     powered.publish(plan())
     powered.publish(plan(), 15.0, policies=(msgspec.structs.replace(CHAT, mode="Enforce"),))

@@ -36,12 +36,28 @@ def test_removing_replicas_moves_their_load_to_the_rest() -> None:
     assert [one.watts(n) for n in (10, 6, 5, 4, 0)] == [2000.0, 1600.0, 1500.0, 1200.0, 0.0]
 
 
-def test_the_least_important_sheds_first_and_in_proportion_within_its_priority() -> None:
+def test_the_least_important_sheds_first_and_one_after_the_other_within_its_priority() -> None:
     three = (server("gold", 8, priority=1), server("a", 8), server("b", 4))
     found = filtered(view(1500.0, *three, at_once=True), {})
-    assert found.replicas == {"gold": 8, "a": 4, "b": 3}
+    assert found.replicas == {"gold": 8, "a": 3, "b": 4}
     assert found.watts == {"d": 1500.0}
     assert found.short == {}
+
+
+def test_who_has_lost_something_or_makes_fewer_tokens_of_a_watt_goes_first() -> None:
+    keen = server("keen", 8, tokens=100.0)
+    slow = server("slow", 8, tokens=50.0)
+    assert filtered(view(1100.0, keen, slow, at_once=True), {}).replicas == {"keen": 8, "slow": 3}
+    lost = server("keen", 7, tokens=100.0, wanted=8)
+    assert filtered(view(1100.0, lost, slow, at_once=True), {}).replicas == {"keen": 3, "slow": 8}
+
+
+def test_nobody_goes_below_the_goal_because_the_step_of_another_is_short() -> None:
+    both = (server("a", 8), server("b", 8))
+    there = view(1200.0, *both)
+    goal = filtered(there, {}, Steps(1.0, 100)).replicas
+    assert goal == {"a": 4, "b": 8}
+    assert filtered(there, {}, goal=goal).replicas == {"a": 6, "b": 8}
 
 
 def test_what_is_protected_and_floors_stay_and_what_is_short_is_said() -> None:
@@ -84,7 +100,7 @@ def test_the_important_wait_until_the_rest_is_at_its_floor() -> None:
 
 
 def test_growth_wants_room_and_is_given_up_before_anything_is_shed() -> None:
-    growing = (server("a", 4, wanted=8, priority=1), server("b", 4))
+    growing = (server("a", 4, wanted=8), server("b", 4))
     assert filtered(view(1000.0, *growing), {}).replicas == {"a": 5, "b": 4}
     assert filtered(view(1000.0, *growing, grow=850.0), {}).replicas == {"a": 4, "b": 4}
     assert filtered(view(1000.0, *growing, frozen=True), {}).replicas == {"a": 4, "b": 4}
@@ -161,8 +177,13 @@ def test_the_promises(seen: View, asked: dict[str, object], steps: Steps) -> Non
             assert at_once or n == s.most
         if n > s.replicas + (0 if frozen else step) and n != min(s.floor, s.most):
             whole = seen.drawn({o.name: max(o.ceiling, o.floor) for o in seen.servers})
-            assert not frozen
-            assert all(whole[r.name] <= min(r.grow, r.watts) + FIT for r in mine)
+            if frozen:  # the less important pay
+                assert any(
+                    found.replicas[o.name] < o.replicas for o in seen.servers if o.priority > s.priority
+                )
+                assert n <= s.replicas + step
+            else:
+                assert all(whole[r.name] <= min(r.grow, r.watts) + FIT for r in mine)
         low = s.floor if at_once else max(s.floor, s.replicas - step)
         lows[s.name] = min(low, s.most)
     drawn = seen.drawn(found.replicas)
@@ -183,7 +204,21 @@ def test_the_promises(seen: View, asked: dict[str, object], steps: Steps) -> Non
             found.replicas[s.name] > max(s.replicas, lows[s.name]) and s.places[room.name] > 0
             for s in seen.servers
         )
-        assert not grew or drawn[room.name] <= min(room.grow, room.watts) + 1e-3
+        now = seen.drawn({})[room.name]
+        most = now if room.frozen else max(min(room.grow, room.watts), now)
+        assert not grew or drawn[room.name] <= min(most, room.watts) + 1e-3
+
+
+def test_the_less_important_pay_for_the_growth_of_the_more_important() -> None:
+    gold, bulk = server("gold", 4, priority=1, wanted=6), server("bulk", 8)
+    full = view(2000.0, gold, bulk, grow=1200.0, frozen=True)
+    assert filtered(full, {}).replicas == {"gold": 5, "bulk": 7}
+    assert filtered(full, {}, Steps(1.0, 100)).replicas == {"gold": 6, "bulk": 6}
+    assert filtered(view(2000.0, gold, grow=400.0, frozen=True), {}).replicas == {"gold": 4}
+    dark = view(math.inf, gold, bulk, grow=1200.0, frozen=True)  # nobody knows what is drawn
+    assert filtered(dark, {}).replicas == {"gold": 4, "bulk": 8}
+    equals = view(2000.0, server("a", 4, wanted=6), server("b", 8), frozen=True)
+    assert filtered(equals, {}).replicas == {"a": 4, "b": 8}
 
 
 def one_room(seen: View, watts: float) -> View:

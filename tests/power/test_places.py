@@ -7,10 +7,20 @@ import pytest
 from flyball.power.algorithms.built_in import oversubscription
 from flyball.power.filter import filtered
 from flyball.power.govern import Need, Power, PowerMemory
+from flyball.power.limits import limits
 from flyball.power.outcome import decided
 from flyball.power.spread import NEW, Spread
 from flyball.power.view import Group, Room, ServerView, View, floors
-from flyball.spec.power import Domain, PlacedPod, Policy, PowerNode, PowerReading, PowerSeen, PowerWorkload
+from flyball.spec.power import (
+    Domain,
+    PlacedPod,
+    Policy,
+    PowerNode,
+    PowerReading,
+    PowerSeen,
+    PowerWorkload,
+    Thermal,
+)
 
 EACH = 100.0
 
@@ -120,3 +130,83 @@ def test_who_has_shed_does_not_come_back_at_once() -> None:
     least = counts.index(min(counts))
     assert counts[: least + 20] == pytest.approx(sorted(counts[: least + 20], reverse=True))
     assert counts[-1] > min(counts)
+
+
+# ---- heat ---------------------------------------------------------------------------------------
+
+
+def hall(pods: dict[str, int], most: float = 30.0, types: tuple[str, ...] = ("A",)) -> Power:
+    """Three racks of a node of each type with 8 cards; 100 W in the first make a kelvin there."""
+    warms = {
+        "r1": {"r1": 0.010, "r2": 0.002, "r3": 0.0001},
+        "r2": {"r1": 0.002, "r2": 0.004},
+        "r3": {"r3": 0.002},
+    }
+    nodes = [
+        PowerNode(f"{rack}-{type_}", {"rack": rack}, 8, pods[rack], 0.0, 10.0, 0.0, 0.0, EACH, type_)
+        for rack in warms
+        for type_ in types
+    ]
+    placed = [
+        PlacedPod(f"llm/{rack}-{i}", "s", f"{rack}-A", "running", "A", EACH, 0.0, EACH)
+        for rack, count in pods.items()
+        for i in range(count)
+    ]
+    readings = [
+        PowerReading("agent", "whole", n.name, EACH * pods[n.name[:2]] or 1.0, 0.0, 0.0) for n in nodes
+    ]
+    domains = [
+        Domain(rack, "Rack", labels={"rack": rack}, thermal=Thermal(most, 18.0, by))
+        for rack, by in warms.items()
+    ]
+    count = sum(pods.values())
+    seen = PowerSeen(
+        0.0,
+        30.0,
+        tuple(domains),
+        (Policy("p", "llm", mode="Enforce"),),
+        tuple(nodes),
+        tuple(readings),
+        tuple(placed),
+        (PowerWorkload("s", "llm", replicas=count, least=1),),
+    )
+    return Power(seen, PowerMemory(), {"s": Need(count, count)})
+
+
+def test_new_ones_prefer_racks_that_warm_the_warmest_inlets_least() -> None:
+    assert hall({"r1": 4, "r2": 4, "r3": 4}).places.cool == ("r3-A", "r2-A")  # six of the 12 free cards
+    assert hall({"r1": 0, "r2": 7, "r3": 8}).places.cool == ("r2-A", "r1-A")  # r3 has none, r2 only one
+    assert hall({"r1": 2, "r2": 8, "r3": 8}).places.cool == ("r1-A",)
+    power = hall({"r1": 4, "r2": 4, "r3": 4})
+    burden = {rack: power.places.burden(f"{rack}-A") for rack in ("r1", "r2", "r3")}
+    assert burden["r1"] > burden["r2"] > burden["r3"] > 0.0
+    heat = [name for name in power.places.lands if name.startswith("heat ")]
+    assert "heat r1" not in heat  # four of eight land in r2, which is no lever on it
+
+
+def test_each_type_of_cards_has_its_cool_nodes() -> None:
+    power = hall({"r1": 4, "r2": 4, "r3": 4}, types=("A", "B"))
+    assert {name[-1] for name in power.places.cool} == {"A", "B"}
+    made = limits(power)
+    assert made is not None
+    assert set(made.free) == {"A", "B"}
+    assert all("r1" not in made.places[place] for free in made.free.values() for place in free)
+
+
+def test_without_inlets_nothing_is_preferred() -> None:
+    assert Power(seen({"r1": 4, "r2": 4}, Policy("p", "llm")), PowerMemory(), {}).places.cool == ()
+
+
+def test_what_hardly_warms_an_inlet_neither_sheds_nor_waits_for_it() -> None:
+    power = hall({"r1": 8, "r2": 0, "r3": 4}, most=25.0)  # r1 is at 26 degrees
+    assert power.inlets["r1"] == pytest.approx(26.04, abs=0.01)
+    given, plan, _ = decided(power, {"s": 16})
+    assert set(plan.hot) == {"r1-A"}
+    assert plan.cool == ("r3-A", "r2-A")
+    assert plan.caps[0].reason == "r1: its inlet comes to 26.0 degrees"
+    assert {name.split("-")[0] for name in (pod.removeprefix("llm/") for pod in plan.caps[0].leave)} == {"r1"}
+    # Of its 12 one or two go from r1, and what is new lands elsewhere: all in all it is as many at least.
+    assert given["s"] >= 10
+    held = {room.name: room for room in power.rooms}
+    without = 18.0 + 0.0001 * EACH * 4  # r3 is no lever: what it makes is off the margin
+    assert held["heat r1"].watts == pytest.approx(25.0 - without, abs=0.01)

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.power.rise import LEARNED, START, STEP, Rises, learned, quantile_of, rise, threshold, to_shed
+from flyball.power.rise import (
+    LEARNED,
+    RARE,
+    START,
+    STEP,
+    Rises,
+    learned,
+    quantile_of,
+    rise,
+    threshold,
+    to_shed,
+)
 
 BUDGET = 40000.0
 
@@ -58,8 +69,11 @@ def test_the_share_of_rises_above_the_quantile_is_as_said(quantile: float) -> No
     assert above <= expected + 3.0 * np.sqrt(expected)
 
 
-def test_before_an_hour_was_seen_the_start_share_is_kept_free() -> None:
-    assert rise(run([1000.0] * 10), 0.9999, BUDGET) == START * BUDGET
+def test_the_start_share_that_is_kept_free_goes_as_an_hour_is_seen() -> None:
+    assert rise(run([]), 0.9999, BUDGET) == START * BUDGET
+    half = run([1000.0] * 121)
+    assert half.seen == LEARNED / 2
+    assert rise(half, 0.9999, BUDGET) == pytest.approx(START / 2 * BUDGET)
     long = run([1000.0] * int(LEARNED / 15 + 10))
     assert rise(long, 0.9999, BUDGET, floor=0.03) == pytest.approx(0.03 * BUDGET)
 
@@ -68,10 +82,11 @@ def test_a_new_largest_rise_counts_at_once_and_for_an_hour() -> None:
     rises = run([1000.0] * 60000)
     at = 60000 * 15.0
     rises = learned(rises, at, 9000.0)
-    assert rise(rises, 0.99, BUDGET) == 8000.0
+    assert rise(rises, 0.999, BUDGET) == 8000.0
+    assert rise(rises, 0.99, BUDGET) == pytest.approx(0.03 * BUDGET)  # that is seen more often
     for i in range(1, 250):
         rises = learned(rises, at + 15.0 * i, 1000.0)
-    assert rise(rises, 0.99, BUDGET) == pytest.approx(0.03 * BUDGET)
+    assert rise(rises, 0.995, BUDGET) == pytest.approx(0.03 * BUDGET)
     assert rise(rises, 0.999999, BUDGET) >= 8000.0  # the quantile knows it still
 
 
@@ -102,6 +117,7 @@ def test_s_is_never_below_floor_and_the_largest_rise_just_seen(
     rises = run(series)
     s = rise(rises, quantile, budget)
     steps = [max(b - a, 0.0) for a, b in pairwise(series)]
-    assert s >= max(START * budget, *steps) - 1e-9
-    assert s <= max(START * budget, max(series) * STEP, 1.0) + 1e-6
+    start = START * budget * (1.0 - rises.seen / LEARNED)
+    assert s >= max([start, *(steps if quantile >= RARE else ())]) - 1e-9
+    assert s <= max(start, max(series) * STEP, 1.0) + 1e-6
     assert threshold(budget, 0.01, s) <= budget

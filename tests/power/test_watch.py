@@ -84,10 +84,10 @@ def grown(others: list[float]) -> list[float]:
 
 
 def test_nothing_grows_into_watts_that_others_drew_within_ten_minutes() -> None:
-    calm, bursts = grown([1500.0] * 16), grown([1500.0, 1600.0, *[1500.0] * 14])
-    assert [one - other for one, other in zip(calm, bursts, strict=True)] == pytest.approx(
-        [0.0, *[100.0] * 10, *[0.0] * 5]
-    )
+    calm, bursts = grown([1500.0] * 17), grown([1500.0, 1600.0, 1600.0, *[1500.0] * 14])
+    told = [one - other for one, other in zip(calm, bursts, strict=True)]
+    assert told[2:12] == pytest.approx([100.0] * 10)
+    assert told[13:] == pytest.approx([0.0] * 4)
 
 
 def test_growth_of_our_own_is_no_rise_of_the_load() -> None:

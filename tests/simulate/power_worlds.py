@@ -19,7 +19,7 @@ from flyball.loop.runner import Runner
 from flyball.simulate.hall import STEP
 from flyball.simulate.levers import LATEST, SYNC, Levers
 from flyball.simulate.plant import Plant
-from flyball.simulate.power_sensor import RACK, PowerSensor
+from flyball.simulate.power_sensor import RACK, PowerSensor, leaving
 from flyball.spec.accelerator import Accelerator, PowerCurve
 from flyball.spec.fleet import Fleet, Settings
 from flyball.spec.power import Domain, Policy
@@ -306,7 +306,8 @@ def run(seed: int, enforce: bool = True, end: Seconds = END) -> tuple[Row, list[
         cycle = runner.cycle()
         assert cycle is not None
         if enforce and cycle.decision is not None and cycle.decision.power is not None:
-            plant.shun(cycle.decision.power.hot)
+            told = cycle.decision.power
+            plant.shun(told.hot, leaving(told))
         cycles.append(cycle)
     return measured(seed, one, plant, caps, cycles), cycles, plant, caps
 

@@ -308,6 +308,21 @@ def test_replicas_go_from_shunned_nodes_first_and_to_them_last() -> None:
     assert plant.standing("chat")[-1].nodes == {"n0": 1}
 
 
+def test_a_scheduler_that_spreads_takes_the_emptiest_node_of_those_that_are_preferred() -> None:
+    def where(plant: Plant) -> list[str]:
+        return [node for one in plant.standing("chat") for node in one.nodes]
+
+    assert where(made(streams=(), replicas=5)) == ["n0"] * 4 + ["n1"]
+    plant = made(streams=(), replicas=5, placing="spread")
+    assert where(plant) == ["n0", "n1", "n0", "n1", "n0"]
+    plant.prefer(("n0",))
+    plant.act([Order("chat", "H100", 7)])
+    assert where(plant)[5:] == ["n0", "n1"]  # it has no card left, and this was only a preference
+    plant.prefer(())
+    plant.act([Order("chat", "H100", 8)])
+    assert where(plant)[7:] == ["n1"]
+
+
 def test_large_replicas_are_a_pod_on_each_node() -> None:
     base = world(replicas=0, draws=DRAWS, nodes=NODES, hall=Hall(HOSTS))
     engines = (replace(base.engines[0], accelerator_count=8),)

@@ -18,7 +18,7 @@ from flyball.solve.problem import Problem, cost_of, served_by_priority, used, va
 from flyball.solve.watts import Draw, Landing, heat_rows, stacked, watt_rows
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.fleet import Fleet, Settings
-from flyball.spec.power import HeatLimit, WattLimits
+from flyball.spec.power import HeatLimit, PodDraw, WattLimits
 from flyball.spec.server import Allocation
 from flyball.testing.make import make_fleet, make_problem, make_server
 from tests.solve.test_solvers import POLICIES, enumerated, problems
@@ -184,9 +184,11 @@ def test_the_rows_of_a_domain_with_all_in_it_are_the_candidates_watts(rate: floa
     assert problem.limit[-1] == 5e4
     at = problem.use_row == len(problem.rows) - 1
     assert problem.amount[at] == pytest.approx(sized.watts[pair])
-    idle = np.array([fleet.accelerators[a].power.idle for a in sized.pairs.accelerator[pair]])  # type: ignore[union-attr]
+    each = sized.watts[pair] / sized.replicas[pair]
+    mid = np.array([fleet.accelerators[a].power.mid_power for a in sized.pairs.accelerator[pair]])  # type: ignore[union-attr]
     full = np.array([fleet.accelerators[a].power.full for a in sized.pairs.accelerator[pair]])  # type: ignore[union-attr]
-    assert problem.use_fixed[at] == pytest.approx(idle)
+    # The upper piece at no load: its middle is at half the utilization.
+    assert problem.use_fixed[at] == pytest.approx(np.minimum(each, 2.0 * mid - full))
     assert problem.use_most[at] == pytest.approx(full)
 
 
@@ -307,3 +309,28 @@ def test_many_racks_are_solved_to_a_stated_gap_and_the_same_again() -> None:
     counts, greedily = (served_by_priority(problem, s) for s in (found, greedy.solve(problem)))
     assert counts > greedily
     assert auto.solve(problem, Settings()).option.tolist() == found.option.tolist()
+
+
+def test_what_pods_draw_counts_instead_of_the_curve_and_empty_cards_do_not() -> None:
+    fleet = powered(make_fleet([make_server("s", 100.0)]))
+    server = fleet.servers[0]
+    on = fleet.accelerators[0]
+    held = msgspec.structs.replace(server, current=Allocation(on.name, 1))
+    fleet = msgspec.structs.replace(fleet, servers=(held,))
+    sized = candidates(fleet)
+    limits = WattLimits(
+        {"site": 5e4}, pods={"s": PodDraw(40.0, 140.0)}, empty={a.type: 10.0 for a in fleet.accelerators}
+    )
+    problem, pair = problem_of(fleet, sized, limits)
+    bare, _ = problem_of(fleet, sized, WattLimits({"site": 5e4}))
+    at = problem.use_row == len(problem.rows) - 1
+    mine = np.array([fleet.accelerators[a].name == on.name for a in sized.pairs.accelerator[pair]])
+    assert mine.any()
+    assert not mine.all()
+    assert problem.use_fixed[at][mine] == pytest.approx(40.0)
+    assert problem.use_most[at][mine] == pytest.approx(140.0)
+    units = (
+        np.array([fleet.accelerators[a].multiplicity for a in sized.pairs.accelerator[pair]])
+        * sized.pairs.units[pair]
+    )
+    assert problem.use_fixed[at][~mine] == pytest.approx((bare.use_fixed[at] - 10.0 * units)[~mine])

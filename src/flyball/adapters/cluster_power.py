@@ -26,6 +26,7 @@ from flyball.adapters.kubernetes.power import (
     placed_pods,
     pod_places,
     power_nodes,
+    with_empty_cards,
 )
 from flyball.adapters.kubernetes.power_domains import domains_of
 from flyball.adapters.kubernetes.power_workloads import (
@@ -151,7 +152,7 @@ class ClusterPower:
             policies=asked.policies,
             nodes=tuple(nodes.values()),
             readings=readings,
-            pods=(*pods, *others.pods),
+            pods=with_empty_cards((*pods, *others.pods), listing.pods, nodes),
             workloads=workloads,
             notes=tuple(dict.fromkeys(notes)),
         )

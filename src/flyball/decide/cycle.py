@@ -8,7 +8,6 @@ Any guard may raise a number; all must agree before one is lowered. What is not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -27,12 +26,14 @@ from flyball.decide.aim import (
     with_latencies,
 )
 from flyball.decide.calibration import Calibration, key, settled
+from flyball.decide.cards import WORST, Cards
 from flyball.decide.memory import Goal, Memory, ServerMemory
 from flyball.decide.power import LAST, Draws, power_memory
 from flyball.decide.power_prices import per_kilowatt
 from flyball.decide.proposal import Proposal, propose, replicas_for
-from flyball.decide.seen import Seen, counted, see
-from flyball.guards.cards import Growth, grant, within_radius
+from flyball.decide.seen import Seen, see
+from flyball.decide.waiting import Asked, Waiting, hold, waiting, without_waiting
+from flyball.guards.cards import within_radius
 from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.limits import limits
 from flyball.power.outcome import decided
@@ -47,11 +48,8 @@ from flyball.spec.steering import Steering
 from flyball.units import Seconds, Tokens
 
 LAW = "flyball"
-ENDLESS = 1_000_000
 CALM = 3600.0
 """Seconds without growing after which it is forgotten that it went up and down."""
-WORST = 1000
-"""A priority after all."""
 
 
 def decide(
@@ -77,15 +75,16 @@ class _Cycle:
         self.scrape, self.memory, self.steering = snapshot.seen, memory, steering
         self.unlimited = self.fleet.settings.unlimited
         self.priority = {c.name: c.priority for c in self.fleet.service_classes}
-        self.types = {a.name: (a.type, a.multiplicity) for a in self.fleet.accelerators}
-        self.price = {a.name: a.cost for a in self.fleet.accelerators}
-        self.units = {(p.model, p.accelerator): max(p.accelerator_count, 1) for p in self.fleet.profiles}
         self.classes: dict[str, list[ServiceClass]] = {}
         """By name: of a large fleet each server may have its own."""
         for one in self.fleet.service_classes:
             self.classes.setdefault(one.name, []).append(one)
+        looked = snapshot.power is not None
+        self.deferrable = {
+            c.name: c.deferrable for c in self.fleet.service_classes if looked and c.deferrable
+        }
         self.seen = self._see()
-        self.capacity, self.doubted = self._capacity()
+        self.cards = Cards(self.fleet, self.scrape, self.seen, memory, self.now, steering.stabilisation)
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
         self.calibration = Calibration(
             self.fleet, memory.learned, self.seen, self.remembered, steering, self.now
@@ -94,6 +93,7 @@ class _Cycle:
         self.full = {name: self._aim(seen) for name, seen in self.seen.items()}
         self._use(memory.lean)
         self.power = None if snapshot.power is None else self._look(snapshot.power)
+        self.waiting = self._waiting()
 
     def _use(self, lean: bool) -> None:
         """Go on with or without margins."""
@@ -110,10 +110,13 @@ class _Cycle:
 
     def run(self) -> tuple[Decision, Memory]:
         """Plan, propose, guard; then what is ordered and what is remembered."""
-        data = fingerprint(self.fleet, self.capacity)
+        data = fingerprint(self.fleet, self.cards.capacity)
         self.changed = data != self.memory.data and self.memory.planned_at is not None
         self.made = self._plan(data)
         proposals = self._guarded()
+        for name, one in self.waiting.deferrals.items():
+            at = self.full[name].accelerator or self.seen[name].main
+            hold(proposals[name], one, self._rates(name).get(at, 0.0), self.spare, self.now, self.steering)
         watts, power = self._within_watts(proposals)
         plan = self.made.plan if self.made else self.memory.plan
         self.told = {s.server: s for s in plan.servers} if plan else {}
@@ -124,16 +127,12 @@ class _Cycle:
             plan=plan,
             planned_at=self.now if self.made else self.memory.planned_at,
             lean=self.lean,
-            doubted=self.doubted,
+            doubted=self.cards.doubted,
             learned=self.calibration.learned,
             known=known,
             power=power,
+            rest=self.waiting.rest,
             data=data,
-        )
-        cost = math.fsum(
-            self._price_of(self.seen[s.server].server, o.accelerator) * o.replicas
-            for s in steps
-            for o in s.orders
         )
         unseen = [s.name for s in self.fleet.servers if s.name not in self.seen]
         notes = (f"not to be seen: {', '.join(unseen)}",) if unseen else ()
@@ -144,10 +143,10 @@ class _Cycle:
                 LAW,
                 self.now,
                 steps,
-                cost,
+                self.cards.bill(steps),
                 plan,
                 self.made is not None,
-                (*notes, *self.calibration.notes, *self.scrape.notes),
+                (*notes, *self.waiting.notes, *self.calibration.notes, *self.scrape.notes),
                 known,
                 watts,
             ),
@@ -159,39 +158,6 @@ class _Cycle:
     def _all(self) -> set[str]:
         return {s.name for s in self.fleet.servers}
 
-    def _capacity(self) -> tuple[dict[str, int], dict[str, Seconds]]:
-        """Cards by type that the servers seen may have, and the types of which too few are seen.
-
-        A type that is not seen is as configured. Fewer cards than serving replicas hold is a contradiction,
-        believed once it has lasted. Cards of servers that are not seen, or not configured, are not free.
-        """
-        capacity = {**self.fleet.capacity, **(self.scrape.capacity or {})}
-        serving: dict[str, int] = {}
-        for seen in self.seen.values():
-            self._add(serving, seen.server, seen.ready)
-        low = {type_: self.memory.doubted.get(type_, self.now) for type_, n in serving.items()
-               if capacity.get(type_, 0) < n}  # fmt: skip
-        for type_, since in low.items():
-            if self.now - since < self.steering.stabilisation:
-                capacity[type_] = serving[type_]
-        others: dict[str, int] = {}
-        for server in self.fleet.servers:
-            if server.name not in self.seen and (known := self.memory.servers.get(server.name)):
-                self._add(others, server, known.holds)
-        configured = self._all()
-        for found in self.scrape.servers:
-            if found.server not in configured:
-                for what in ("ready", "pending", "draining"):
-                    self._add(others, Server(found.server, ""), counted(found, what))
-        for type_, cards in others.items():
-            capacity[type_] = max(capacity.get(type_, 0) - cards, 0)
-        return capacity, low
-
-    def _add(self, cards: dict[str, int], server: Server, replicas: Mapping[str, int]) -> None:
-        for accelerator, count in replicas.items():
-            type_, each = self._cards_of(server, accelerator)
-            cards[type_] = cards.get(type_, 0) + count * each
-
     def _see(self) -> dict[str, Seen]:
         found: dict[str, Observation | None] = {}
         for one in self.scrape.servers:  # one that is seen twice is not known
@@ -199,13 +165,19 @@ class _Cycle:
         seen: dict[str, Seen] = {}
         for server in self.fleet.servers:
             promise = self._promise(server)
-            known = see(server, found.get(server.name), promise, self.steering)
+            known = see(server, found.get(server.name), promise, self.steering, self._is_patient(server))
             if known is not None:
                 seen[server.name] = known
         return seen
 
     def _promise(self, server: Server) -> ModelTargets | None:
-        return promise_of(self.classes.get(server.service_class, ()), server.service_class, server.model)
+        promise = promise_of(self.classes.get(server.service_class, ()), server.service_class, server.model)
+        return without_waiting(promise) if self._is_patient(server) else promise
+
+    def _is_patient(self, server: Server) -> bool:
+        """Whether it was up to the loop in the last cycle that its requests wait."""
+        known = self.memory.servers.get(server.name)
+        return server.service_class in self.deferrable and known is not None and known.patient
 
     def _observed(self, seen: Seen) -> ServerMemory:
         """The server's memory with this cycle's readings."""
@@ -290,7 +262,7 @@ class _Cycle:
         leads = [self._lead(seen) for seen in self.seen.values()]
         cold_start = max(leads, default=0.0) - self.steering.period
         fleet = likely(self.known) if lean else self.known
-        return asked_of_plan(fleet, self.capacity, aims, max(cold_start, 0.0), spare)
+        return asked_of_plan(fleet, self.cards.capacity, aims, max(cold_start, 0.0), spare)
 
     @cached_property
     def known(self) -> Fleet:
@@ -331,7 +303,7 @@ class _Cycle:
     def _guarded(self) -> dict[str, Proposal]:
         """Proposals within the blast radius and the cards; who starves takes down what holds it back."""
         urgent = (
-            {type_: 0 for type_, cards in self._free().items() if cards < 0} if not self.unlimited else {}
+            {} if self.unlimited else {type_: 0 for type_, cards in self.cards.free().items() if cards < 0}
         )
         proposals, short = self._proposed(urgent)
         if any(priority < urgent.get(type_, WORST) for type_, priority in short.items()):
@@ -340,7 +312,7 @@ class _Cycle:
 
     def _proposed(self, urgent: Mapping[str, int]) -> tuple[dict[str, Proposal], dict[str, int]]:
         """Proposals; and the types of which there are too few, with the first priority that lacks them."""
-        rooms = self._rooms()
+        rooms = self.cards.rooms()
         proposals = {
             name: propose(
                 seen,
@@ -359,7 +331,7 @@ class _Cycle:
             for name, seen in self.seen.items()
         }
         saves = {
-            name: self._cost(name, p.was) - self._cost(name, p.orders)
+            name: self.cards.cost(p.seen.server, p.was) - self.cards.cost(p.seen.server, p.orders)
             for name, p in proposals.items()
             if p.risky
         }
@@ -369,7 +341,7 @@ class _Cycle:
                 proposals[name].stay(
                     Hold("blast_radius", proposals[name].total, sum(proposals[name].was.values()))
                 )
-        return proposals, {} if self.unlimited else self._cards(proposals)
+        return proposals, {} if self.unlimited else self.cards.cut(proposals, self.priority)
 
     # ---- watts -----------------------------------------------------------------------------------
 
@@ -388,8 +360,36 @@ class _Cycle:
                 aim.demand * aim.out_tokens,
                 idle,
                 full,
+                self.cards.of(seen.server, aim.accelerator or seen.main)[1],
             )
         return Power(power, before, needs)
+
+    def _waiting(self) -> Waiting:
+        """What may wait for watts; the rest of it is provided for."""
+        if self.power is None:
+            return Waiting(rest=self.memory.rest)
+        asked = {}
+        for name, seen in self.seen.items():
+            deadline = self.deferrable.get(seen.server.service_class, 0.0)
+            if not deadline:
+                continue
+            aim, memory = self.full[name], self.remembered[name]
+            at = aim.accelerator or seen.main
+            asked[name] = Asked(
+                seen,
+                memory,
+                aim,
+                deadline,
+                self.priority.get(seen.server.service_class, LAST),
+                self._lead(seen),
+                memory.rates.get(at, 0.0),
+                self.cards.replicas(seen.server, at),
+            )
+        made = waiting(self.power, asked, self.memory.rest, self.now, self.spare)
+        self.remembered |= made.memories
+        self.full |= made.aims
+        self._use(self.lean)
+        return made
 
     def _within_watts(self, proposals: Mapping[str, Proposal]) -> tuple[PowerPlan | None, PowerMemory | None]:
         """The last word on what is enforced: no guard keeps what there are no watts for."""
@@ -399,6 +399,9 @@ class _Cycle:
         for name, most in given.items():
             if name in proposals and proposals[name].total > most:
                 proposals[name].within(most)
+        for name, count in plan.surge.items():
+            if name in proposals:
+                proposals[name].at_least(count)
         return plan, memory
 
     def _wanted(self, p: Proposal) -> int:
@@ -408,61 +411,16 @@ class _Cycle:
             return p.total
         at = p.goal.accelerator if p.goal and p.goal.accelerator else p.seen.main
         needed = replicas_for(self.aims[name].demand, self._rates(name).get(at, 0.0), self.spare)
+        one = self.power.memory.relocations.now if self.power is not None else None
+        if one is not None and one.workload == name and p.total <= sum(p.was.values()):
+            return max(min(p.total, one.replicas), needed)  # the one more for now is not for its load
         return max(p.total, needed)
 
     def _urgent(self, seen: Seen, urgent: Mapping[str, int]) -> bool:
         """Whether cards that it holds are too few, or lacked by servers that do not come after it."""
         mine = self.priority.get(seen.server.service_class, LAST)
-        types = {self.types[a][0] for a in seen.asked if a in self.types}
+        types = {self.cards.types[a][0] for a in seen.asked if a in self.cards.types}
         return any(urgent.get(type_, WORST) <= mine for type_ in types)
-
-    def _free(self) -> dict[str, int]:
-        """Cards that nobody has asked for, by type; below zero where there are too few."""
-        held: dict[str, int] = {}
-        for seen in self.seen.values():
-            for replicas in (seen.ready, seen.pending, seen.draining):
-                self._add(held, seen.server, replicas)
-        types = {**self.capacity, **held}
-        return {type_: self.capacity.get(type_, 0) - held.get(type_, 0) for type_ in types}
-
-    def _rooms(self) -> dict[str, int]:
-        """How many more replicas each server could have where it is."""
-        free, rooms = self._free(), {}
-        for name, seen in self.seen.items():
-            if seen.main:
-                type_, cards = self._cards_of(seen.server, seen.main)
-                rooms[name] = ENDLESS if self.unlimited else max(free.get(type_, 0), 0) // cards
-        return rooms
-
-    def _cards(self, proposals: Mapping[str, Proposal]) -> dict[str, int]:
-        """Cut growth to the cards that are free; returns the types that are short, and for whom."""
-        wishes: list[Growth] = []
-        for name, p in proposals.items():
-            server = self.seen[name].server
-            for accelerator, count in sorted(p.orders.items()):
-                type_, cards = self._cards_of(server, accelerator)
-                more = count - p.was.get(accelerator, 0)
-                if more > 0:
-                    priority = self.priority.get(server.service_class, LAST)
-                    wishes.append(Growth(name, priority, accelerator, type_, cards, more))
-        granted = grant(wishes, self._free())
-        short: dict[str, int] = {}
-        for wish in wishes:
-            given = granted[wish.server, wish.accelerator]
-            if given < wish.more:
-                proposals[wish.server].cut(wish.accelerator, wish.more - given)
-                short[wish.type] = min(wish.priority, short.get(wish.type, WORST))
-        return short
-
-    def _cards_of(self, server: Server, accelerator: str) -> tuple[str, int]:
-        type_, cards = self.types.get(accelerator, (accelerator, 1))
-        return type_, max(cards * self.units.get((server.model, accelerator), 1), 1)
-
-    def _price_of(self, server: Server, accelerator: str) -> float:
-        return self.price.get(accelerator, 0.0) * self.units.get((server.model, accelerator), 1)
-
-    def _cost(self, name: str, orders: Mapping[str, int]) -> float:
-        return sum(self._price_of(self.seen[name].server, a) * n for a, n in sorted(orders.items()))
 
     # ---- what comes out ---------------------------------------------------------------------------
 
@@ -526,7 +484,7 @@ class _Cycle:
             holds=holds,
         )
         before = sum(p.was.values())
-        if p.total > before:
+        if p.total > before and not p.surges:
             soon = memory.shrank_at is not None and self.now - memory.shrank_at < self.steering.reversal
             quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
             flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
@@ -535,6 +493,6 @@ class _Cycle:
             if for_backlog and not flaps:  # it may shrink when that is gone
                 return replace(memory, flaps=flaps)
             return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
-        if any(hold.guard == "power" for hold in p.holds):  # nor is it a whim of the load
+        if any(hold.guard in ("power", "deferral") for hold in p.holds):  # nor is it a whim of the load
             return memory
         return replace(memory, shrank_at=self.now) if p.total < before else memory

@@ -77,6 +77,12 @@ class ServerMemory(msgspec.Struct, frozen=True):
     corrected_at: Seconds | None = None
     corrected_on: str = ""
     """The accelerator on which that was seen."""
+    patient: bool = False
+    """Its requests may wait for watts: that they do is no alarm."""
+    arrived: tuple[tuple[Seconds, float], ...] = ()
+    """Of such a server: requests that had come by a time, as far back as they may wait."""
+    deferred: tuple[tuple[Seconds, int], ...] = ()
+    """While some wait: replicas that the rest needs, as far back as stabilisation looks."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -95,6 +101,8 @@ class Memory(msgspec.Struct, frozen=True):
     """Whether the plan had to do without margins, because cards are short."""
     power: PowerMemory | None = None
     """None: nobody looked at power yet."""
+    rest: dict[str, History] = {}
+    """By domain: what all but servers that may wait draw."""
     data: int = 0
     """Fingerprint of the fleet's data that the plan was made from."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from flyball.decide.memory import Memory
+from flyball.physics.power import busy
 from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.view import FIT, View
 from flyball.spec.fleet import Fleet
@@ -73,7 +76,7 @@ def needs_before(snapshot: Snapshot, memory: Memory | None) -> dict[str, Need]:
 
 
 class Draws:
-    """Watts of replicas by the curves of their accelerators."""
+    """Watts of replicas by the curves of their accelerators, idle as of those that compute all the time."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._curves = {a.name: a.power for a in fleet.accelerators}
@@ -83,4 +86,8 @@ class Draws:
         """Of one replica, idle and full; 0 where it is not known."""
         curve = self._curves.get(accelerator)
         units = self._units.get((server.model, accelerator), 1)
-        return (0.0, 0.0) if curve is None else (units * curve.idle, units * max(curve.full, curve.mid_power))
+        if curve is None:
+            return 0.0, 0.0
+        points = (curve.idle, curve.full, curve.mid_power, curve.mid_util)
+        idle = float(busy(*(np.asarray(point, dtype=np.float64) for point in points)))
+        return units * idle, units * max(curve.full, curve.mid_power)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from flyball.decide.plan import plan
-from flyball.solve.watts import HEAT, WATTS
+from flyball.solve.watts import CAP, HEAT, WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
 from flyball.spec.power import WattLimits
@@ -48,6 +48,7 @@ def _left(watts: WattLimits, left: Mapping[str, float]) -> WattLimits:
         watts,
         watts={name: left.get(WATTS + name, limit) for name, limit in watts.watts.items()},
         heat=tuple(replace(h, margin=left.get(HEAT + h.domain, h.margin)) for h in watts.heat),
+        caps=tuple(replace(c, watts=left.get(CAP + c.policy, c.watts)) for c in watts.caps),
     )
 
 

@@ -14,7 +14,7 @@ from flyball.decide.seen import Seen
 from flyball.guards import numbers
 from flyball.guards.hand_over import still_needed
 from flyball.solve.candidates import CEIL_SLACK
-from flyball.spec.decision import Cause, Hold
+from flyball.spec.decision import Cause, Guard, Hold
 from flyball.spec.steering import Steering
 from flyball.units import SECONDS_PER_HOUR, RequestsPerSecond, Seconds
 
@@ -34,6 +34,8 @@ class Proposal:
     """It shrinks or begins to move, by choice and not because capacity forces it."""
     before: ServerMemory | None = None
     """The memory to go back to where a move is held."""
+    surges: bool = False
+    """It has one more for a while, so that another can leave its rack."""
 
     @property
     def total(self) -> int:
@@ -47,7 +49,7 @@ class Proposal:
         self.cause, self.risky = "steady", False
         self.memory = self.before or self.memory
 
-    def within(self, most: int) -> None:
+    def within(self, most: int, guard: Guard = "power", until: Seconds | None = None) -> None:
         """No more than there are watts for: what is new goes first, then what it moves away from."""
         wanted, had = self.total, sum(self.was.values())
         goal = self.goal.accelerator if self.goal else ""
@@ -57,11 +59,20 @@ class Proposal:
         for name in sorted(self.orders, key=lambda name: (name == goal, name)):
             self.orders[name] -= max(min(self.total - most, self.orders[name]), 0)
         self.orders = {name: n for name, n in self.orders.items() if n}
-        self.holds.append(Hold("power", wanted, most))
+        self.holds.append(Hold(guard, wanted, most, until))
         if most < had:
             self.cause = "power"
         elif self.orders == self.was:
             self.memory, self.cause, self.risky = self.before or self.memory, "steady", False
+
+    def at_least(self, count: int) -> None:
+        """So many for a while, where it is, so that one can leave its rack."""
+        self.surges = True
+        at = max(self.orders, key=lambda name: (self.orders[name], name), default="")
+        if at and self.total < count:
+            self.orders[at] += count - self.total
+            self.cause = "steady" if self.orders == self.was else "power"
+            self.memory, self.risky = self.before or self.memory, False
 
     def cut(self, accelerator: str, fewer: int) -> None:
         """So many cannot be had yet."""

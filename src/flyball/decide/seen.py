@@ -85,9 +85,16 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def see(
-    server: Server, found: Observation | None, promise: ModelTargets | None, steering: Steering
+    server: Server,
+    found: Observation | None,
+    promise: ModelTargets | None,
+    steering: Steering,
+    patient: bool = False,
 ) -> Seen | None:
-    """Read one observation; None where nothing at all is known of the server's replicas."""
+    """Read one observation; None where nothing at all is known of the server's replicas.
+
+    `patient`: its requests may wait, so that they do says nothing.
+    """
     if found is None:
         return None
     offered = _fresh(found.arrival_rate, steering)
@@ -118,8 +125,14 @@ def see(
         _mean(latencies.get("itl", {})),
         _fresh(found.cold_start, None, LONGEST_START),
         latencies,
-        _blind(offered, running, waiting, _missing(promise, latencies), count),
-        (waiting or 0.0) > steering.queue * max(count, 1),
+        _blind(
+            offered,
+            None if patient else running,
+            0.0 if patient and waiting else waiting,
+            _missing(promise, latencies),
+            count,
+        ),
+        not patient and (waiting or 0.0) > steering.queue * max(count, 1),
         _worst_miss(promise, latencies),
         sum(v.ready * max(v.max_batch_size, 0) for v in found.variants),
     )

@@ -183,13 +183,12 @@ class PowerPublisher:
                 made = msgspec.to_builtins(said)
             elif ref.kind == POLICY:
                 outputs = () if policy is None else policy.outputs
-                answer = seen.answers.get(f"{ref.namespace}/{ref.name}")
                 told, holds = power_status.of_policy(
                     policy,
                     plan,
                     self.recommendations.last(ref.namespace, ref.name),
                     problem,
-                    "" if answer is None else answer.problem,
+                    seen.answers.get(f"{ref.namespace}/{ref.name}"),
                     [untold[name] for name in outputs if name in untold],
                     self._places,
                 )

@@ -35,6 +35,10 @@ LEFT = 0.3
 """Share of its time from which on one that still holds is made anew."""
 ACTIONS = 256
 RELIST: Seconds = 300.0
+ABSENT = (
+    f"recommendations are not kept, as the cluster has no {NAME}. To install it: "
+    f"flyball crds {NAME.lower()} | kubectl apply -f -"
+)
 _ODD = re.compile(r"[^a-z0-9]+")
 
 Moves = tuple[tuple[str, str, int], ...]
@@ -78,10 +82,12 @@ class Recommendations:
         self._over: dict[str, _Kept] = {}
         """By uid: what does not stand any more, until its time is over."""
         self._listed: Seconds | None = None
+        self._absent: Seconds | None = None
+        """When the cluster was last found without the kind."""
 
     def forget(self) -> None:
         """Look again what there is."""
-        self._listed = None
+        self._listed = self._absent = None
 
     def last(self, namespace: str, policy: str) -> str:
         """Name of the newest object of a policy; "": there is none."""
@@ -99,8 +105,13 @@ class Recommendations:
         now = self._clock()
         problems: list[str] = []
         made: list[tuple[Subject, str, str]] = []
+        if self._absent is not None and now - self._absent < RELIST:
+            return Recommended()  # it was said
         try:
             self._list(now)
+        except NotFound:
+            self._absent = now
+            return Recommended((), (ABSENT,))
         except ClusterError as error:
             return Recommended((), (f"recommendations are not known: {error}",))
         objects = {one.name: one for one in seen.workloads}

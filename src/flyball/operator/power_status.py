@@ -15,6 +15,7 @@ from flyball.operator.statuses import readiness
 from flyball.spec.power import (
     LEVELS,
     Ahead,
+    Answer,
     DomainState,
     Lever,
     Policy,
@@ -145,12 +146,12 @@ def of_policy(
     plan: PowerPlan,
     last: str = "",
     problem: str = "",
-    algorithm: str = "",
+    answer: Answer | None = None,
     untold: Sequence[str] = (),
     places: frozenset[Lever] = PLACES,
 ) -> tuple[PowerPolicyStatus, tuple[Holds, ...]]:
-    """What a PowerPolicy says; `last`: name of its newest recommendation; `algorithm`: why that said nothing;
-    `untold`: why outputs could not be told; `places`: levers that something moves."""
+    """What a PowerPolicy says; `last`: name of its newest recommendation; `answer`: of its algorithm, where
+    that was asked; `untold`: why outputs could not be told; `places`: levers that something moves."""
     if problem or policy is None:
         return PowerPolicyStatus(), (readiness(problem or "it was not looked at yet"),)
     key = f"{policy.namespace}/{policy.name}"
@@ -169,7 +170,7 @@ def of_policy(
     )
     overruled = plan.overruled.get(key, "")
     holds = [
-        _ready(policy, state, algorithm, places),
+        _ready(policy, state, answer, places),
         Holds("Overruled", True, "MoreRestrictive", f"{overruled}: the most restrictive wins"[:LONGEST])
         if overruled
         else Holds("Overruled", False, "InForce"),
@@ -181,7 +182,7 @@ def of_policy(
     return status, tuple(holds)
 
 
-def _ready(policy: Policy, state: PolicyState, algorithm: str, places: frozenset[Lever]) -> Holds:
+def _ready(policy: Policy, state: PolicyState, answer: Answer | None, places: frozenset[Lever]) -> Holds:
     notes = list(policy.notes)
     nowhere = [lever for lever in policy.levers if lever not in places]
     if nowhere:
@@ -190,9 +191,11 @@ def _ready(policy: Policy, state: PolicyState, algorithm: str, places: frozenset
         where = f" in {listed(policy.domains)}" if policy.domains else ""
         said = f"no workload of its namespace with such pods{where} is governed or scaled"
         return Holds("Ready", False, "NothingSelected", "; ".join([said, *notes])[:LONGEST])
-    if algorithm:
-        notes.insert(0, f"{algorithm}: the safety filter acts alone")
-        return Holds("Ready", True, "NoAnswer", "; ".join(notes)[:LONGEST])
+    if answer is not None and answer.problem:
+        silent = answer.replicas is None
+        notes.insert(0, answer.problem + (": the safety filter acts alone" if silent else ""))
+        if silent:
+            return Holds("Ready", True, "NoAnswer", "; ".join(notes)[:LONGEST])
     if isinstance(policy.cap, RelativeCap) and state.cap is None:
         minutes = policy.cap.window / 60.0
         notes.insert(0, f"the cap begins when a whole window of {minutes:,.0f} min was seen")

@@ -22,3 +22,14 @@ def power(
     high = mid_power + (full - mid_power) * (u - mid_util) / falling
     result: FloatArray = np.where((u <= mid_util) & (mid_util > 0), low, high)
     return result
+
+
+def busy(idle: FloatArray, full: FloatArray, mid_power: FloatArray, mid_util: FloatArray) -> FloatArray:
+    """Watts of a unit that is never idle, however little it does: the upper piece at utilization 0.
+
+    So much goes with a replica whose requests go to others that compute all the time anyway, as their batches
+    only become longer. Of a curve that rises faster above mid_util than below it is the idle draw.
+    """
+    slope = (full - mid_power) / np.where(mid_util < 1, 1.0 - mid_util, 1.0)
+    result: FloatArray = np.where(mid_util < 1, np.maximum(mid_power - slope * mid_util, idle), idle)
+    return result

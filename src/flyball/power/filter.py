@@ -4,14 +4,19 @@
 * What is protected keeps what it has.
 * It moves by one step at most, unless a bound or an emergency asks for more, or it grows in rooms that hold
   all that is wanted in them.
-* While growth is frozen nobody gets more than it has (but its least).
+* While growth is frozen nobody gets more than it has (but its least), unless less important ones in the same
+  rooms give as much for it; where watts are not known not even then.
 * Each room holds, or all that may go from it in this step has gone; then `short` says what is missing.
 * Nobody sheds while the less important in the same room are above their floors, also where these have gone
   their step: there is time for that until it is an emergency. Nor does anybody shed for an algorithm before
   the less important gave what it asks of them.
 
-Who sheds: growth is not given first, then the least important priority, within a priority in proportion. The
-order does not depend on the budget, so of one room a lower budget never leaves more watts.
+Growth of the more important is paid by the less important where a room has nothing left.
+
+Who sheds: growth is not given first, then the least important priority, within a priority one server after
+the other: of two that are each a little short, neither keeps its targets. First goes who has lost most
+already, then who makes the fewest tokens of a watt. The order does not depend on the budget, so of one room a
+lower budget never leaves more watts.
 """
 
 from __future__ import annotations
@@ -47,19 +52,30 @@ class Filtered(msgspec.Struct, frozen=True):
     """Rooms that do not hold yet, and by how much."""
     notes: tuple[str, ...] = ()
     """What was asked for and is not given, and why."""
+    went: dict[str, tuple[int, ...]] = {}
+    """By server: the groups that its replicas leave, one after the other."""
 
 
-def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) -> Filtered:  # noqa: B008
+def filtered(
+    view: View,
+    asked: Mapping[str, object],
+    steps: Steps = Steps(),  # noqa: B008
+    goal: Mapping[str, int] | None = None,
+) -> Filtered:
     """What is given of what is asked for; a server that nothing is asked for gets what it wants.
 
-    `asked` may be anything that an algorithm returned: numbers that are none count as nothing asked.
+    `asked` may be anything that an algorithm returned: numbers that are none count as nothing asked. `goal`:
+    what comes of it without steps; nobody goes below it because the step of another is too short.
     """
     notes: list[str] = []
     rooms = {room.name: room for room in view.rooms}
     wishes = {s.name: max(min(_number(s, asked, notes), s.ceiling), s.floor) for s in view.servers}
     whole = view.drawn({s.name: max(s.ceiling, s.floor) for s in view.servers})
     tight = {r.name for r in view.rooms if whole[r.name] > min(r.grow, r.watts) + FIT}
-    bounds = {s.name: _bounds(s, steps, rooms, tight) for s in view.servers}
+    givers = _givers(view.servers)
+    bounds = {
+        s.name: _bounds(s, steps, rooms, tight, (goal or {}).get(s.name, 0), givers) for s in view.servers
+    }
     given = {name: min(max(wish, bounds[name][0]), bounds[name][1]) for name, wish in wishes.items()}
     given |= _waiting(view.servers, wishes, rooms, tight)
     strangers = sorted(set(map(str, asked)) - set(given))
@@ -67,13 +83,14 @@ def filtered(view: View, asked: Mapping[str, object], steps: Steps = Steps()) ->
         notes.append(f"there is no server {strangers[0]}: what was asked for it is passed over")
     spreads = {s.name: _spread(s, given[s.name], tight) for s in view.servers}
     drawn = _drawn(view, spreads)
-    growth = {s.name: max(s.replicas, bounds[s.name][0]) for s in view.servers}
-    _take(view, {r.name: min(r.grow, r.watts) for r in view.rooms}, growth, spreads, drawn, new=True)
     lows = {name: low for name, (low, _) in bounds.items()}
-    _take(view, {r.name: r.watts for r in view.rooms}, lows, spreads, drawn, in_turn=True)
+    _grow(view, lows, spreads, drawn)
+    _take(view, {r.name: r.watts for r in view.rooms}, lows, spreads, drawn)
     drawn = _drawn(view, spreads)
     short = {r.name: drawn[r.name] - r.watts for r in view.rooms if drawn[r.name] > r.watts + FIT}
-    return Filtered({name: one.replicas for name, one in spreads.items()}, drawn, short, tuple(notes))
+    replicas = {name: one.replicas for name, one in spreads.items()}
+    went = {name: tuple(one.went) for name, one in spreads.items() if one.went}
+    return Filtered(replicas, drawn, short, tuple(notes), went)
 
 
 def _spread(server: ServerView, replicas: int, tight: Collection[str]) -> Spread:
@@ -97,15 +114,24 @@ def _drawn(view: View, spreads: Mapping[str, Spread]) -> dict[str, Watts]:
 
 
 def _bounds(
-    server: ServerView, steps: Steps, rooms: Mapping[str, Room], tight: Collection[str]
+    server: ServerView,
+    steps: Steps,
+    rooms: Mapping[str, Room],
+    tight: Collection[str],
+    goal: int,
+    givers: Mapping[str, int],
 ) -> tuple[int, int]:
     """What it may have after this step."""
     mine = [rooms[name] for name, share in server.places.items() if share > 0 and name in rooms]
     have, step = server.replicas, steps.of(server.replicas)
     low = server.floor if any(r.at_once for r in mine) else max(server.floor, have - step)
+    low = max(low, min(goal, have))
     lands = server.lands or server.places  # what is new is there
-    frozen = any(share > 0 and name in rooms and rooms[name].frozen for name, share in lands.items())
-    high = have if frozen else server.most
+    frozen = [
+        rooms[name] for name, share in lands.items() if share > 0 and name in rooms and rooms[name].frozen
+    ]
+    paid = all(math.isfinite(room.watts) and givers.get(room.name, 0) > server.priority for room in frozen)
+    high = server.most if paid else have
     if any(room.name in tight for room in mine):
         high = min(high, have + step)
     low, high = min(low, server.most), min(high, server.most)
@@ -134,6 +160,13 @@ def _waiting(
     }
 
 
+def _turn(server: ServerView) -> tuple[float, float, str]:
+    """Who goes first among equally important ones."""
+    kept = min(server.replicas / server.ceiling, 1.0) if server.ceiling else 1.0
+    watts = server.watts(server.replicas)
+    return round(kept, 2), server.tokens / watts if watts > 0 else 0.0, server.name
+
+
 def _number(server: ServerView, asked: Mapping[str, object], notes: list[str]) -> int:
     value = asked.get(server.name)
     if value is None:
@@ -144,42 +177,88 @@ def _number(server: ServerView, asked: Mapping[str, object], notes: list[str]) -
     return int(min(max(value, 0), 1_000_000))
 
 
+def _givers(servers: Sequence[ServerView]) -> dict[str, int]:
+    """By room: the last priority there that has anything to give."""
+    found: dict[str, int] = {}
+    for server in servers:
+        if server.replicas > server.floor:
+            for name, share in server.places.items():
+                if share > 0:
+                    found[name] = max(found.get(name, server.priority), server.priority)
+    return found
+
+
+def _grow(
+    view: View, lows: Mapping[str, int], spreads: Mapping[str, Spread], drawn: dict[str, Watts]
+) -> None:
+    """Take back growth that does not fit, or what the less important have, these first."""
+    now = view.drawn({})
+    limit = {}
+    for room in view.rooms:
+        most = min(room.grow, room.watts)
+        full = room.frozen or now[room.name] > most
+        limit[room.name] = min(now[room.name], room.watts) if full else most
+    over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
+    for priority, those in _ranks(view):
+        for server in those:
+            spread = spreads[server.name]
+            while over and spread.replicas > max(server.replicas, lows[server.name]):
+                if not _one_less(spread, limit, drawn, over, new=True):
+                    break
+        more = [spreads[s.name] for s in view.servers if s.priority < priority and spreads[s.name].new]
+        for server in those:
+            spread = spreads[server.name]
+            while spread.replicas > lows[server.name]:
+                asked = {room for room in over if any(one.lands.get(room, 0.0) > 0 for one in more)}
+                if not asked or not _one_less(spread, limit, drawn, over, asked=asked):
+                    break
+
+
 def _take(
     view: View,
     limit: Mapping[str, Watts],
     lows: Mapping[str, int],
     spreads: Mapping[str, Spread],
     drawn: dict[str, Watts],
-    in_turn: bool = False,
-    new: bool = False,
 ) -> None:
-    """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold.
-
-    `new`: only those that are on no node yet.
-    """
+    """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold."""
     over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
-    for priority in sorted({s.priority for s in view.servers}, reverse=True):
-        if not over:
-            return
-        those = [s for s in view.servers if s.priority == priority]
-        order = sorted(
-            ((spreads[s.name].replicas - n + 1) / spreads[s.name].replicas, s.name)
-            for s in those
-            for n in range(spreads[s.name].replicas, lows[s.name], -1)
-        )
-        for _, name in order:
-            spread = spreads[name]
-            before = spread.drawn()
-            if not over or not spread.take(over, new):
-                continue
-            after = spread.drawn()
-            for room, watts in before.items():
-                if room in drawn:
-                    drawn[room] += after[room] - watts
-                    if drawn[room] <= limit[room] + FIT:
-                        over.discard(room)
-                    elif after[room] > watts:  # its load has gone there
-                        over.add(room)
-        if in_turn:
-            left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
-            over -= {room for room in over for spread in left if spread.is_in(room)}
+    for _, those in _ranks(view):
+        for server in those:
+            spread = spreads[server.name]
+            while over and spread.replicas > lows[server.name]:
+                if not _one_less(spread, limit, drawn, over):
+                    break
+        left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
+        over -= {room for room in over for spread in left if spread.is_in(room)}
+
+
+def _ranks(view: View) -> list[tuple[int, list[ServerView]]]:
+    """Servers by priority, the least important first, in the order in which they shed."""
+    return [
+        (priority, sorted((s for s in view.servers if s.priority == priority), key=_turn))
+        for priority in sorted({s.priority for s in view.servers}, reverse=True)
+    ]
+
+
+def _one_less(
+    spread: Spread,
+    limit: Mapping[str, Watts],
+    drawn: dict[str, Watts],
+    over: set[str],
+    asked: Collection[str] = (),
+    new: bool = False,
+) -> bool:
+    """Take a replica where it helps rooms that do not hold. False: it helps none. `new`: of those to come."""
+    before = spread.drawn()
+    if not spread.take(asked or over, new):
+        return False
+    after = spread.drawn()
+    for room, watts in before.items():
+        if room in drawn:
+            drawn[room] += after[room] - watts
+            if drawn[room] <= limit[room] + FIT:
+                over.discard(room)
+            elif after[room] > watts:  # its load has gone there
+                over.add(room)
+    return True

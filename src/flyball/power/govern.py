@@ -8,6 +8,7 @@ recommended for. In Observe nothing is said of it, in Recommend it is said and n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
 from flyball.power.places import Places, Weights, mean
+from flyball.power.relocate import Relocations
 from flyball.power.tree import tree_of
 from flyball.power.view import Group, Room, ServerView, View
 from flyball.power.watch import DomainMemory, Seen, Watched, policy_rooms, watch
@@ -33,6 +35,15 @@ FREE = Policy("", "", mode="Recommend")
 """In force where no policy selects a workload."""
 
 
+class Shed(msgspec.Struct, frozen=True, gc=False):
+    """That a workload gave replicas for watts."""
+
+    time: Seconds
+    """Last, since 1970."""
+    wait: Seconds
+    """Until it may grow again."""
+
+
 class PowerMemory(msgspec.Struct, frozen=True):
     """What is remembered of power from cycle to cycle."""
 
@@ -41,11 +52,12 @@ class PowerMemory(msgspec.Struct, frozen=True):
     """Of policies with relative caps, by `namespace/name`."""
     wanted: dict[str, int] = {}
     """By workload: what its load asked for when it was decided last."""
-    shed: dict[str, Seconds] = {}
-    """When a workload last gave replicas for watts, since 1970."""
+    shed: dict[str, Shed] = {}
+    """By workload that gave replicas for watts."""
     prices: dict[str, DollarsPerHour] = {}
     """By domain: what one more kilowatt saves."""
     priced_at: Seconds | None = None
+    relocations: Relocations = Relocations()
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +71,8 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     idle: Watts = 0.0
     full: Watts = 0.0
     """Of one replica, where it has no pod that tells it."""
+    cards: int = 0
+    """Of one replica; 0: not known."""
 
 
 def _is_full(one: Watched) -> bool:
@@ -84,8 +98,9 @@ class Power:
             self.pods.setdefault(pod.server, []).append(pod)
         bounded = [name for name, one in self.watched.items() if one.room is not None]
         frozen = [name for name, one in self.watched.items() if _is_full(one)]
-        frozen += [HEAT + name for name, degrees in self.inlets.items() if self._is_warm(name, degrees)]
-        self.places = Places(self.tree, seen.nodes, bounded, frozen)
+        frozen += [HEAT + name for name in self.inlets if self.is_warm(name)]
+        excess = {name: degrees - self._most_degrees(name) for name, degrees in self.inlets.items()}
+        self.places = Places(self.tree, seen.nodes, bounded, frozen, excess)
         self.policies = {f"{p.namespace}/{p.name}": p for p in seen.policies}
         self.selected = {key: self._selected(policy) for key, policy in self.policies.items()}
         self.needs = self._needs(needs)
@@ -110,7 +125,9 @@ class Power:
         found = {}
         for name, one in self.workloads.items():
             wanted = one.replicas if one.wanted is None else one.wanted
-            found[name] = needs.get(name) or Need(one.replicas, wanted, least=one.least)
+            need = needs.get(name) or Need(one.replicas, wanted, least=one.least)
+            # What others scale has what they give it, whatever the plan would.
+            found[name] = need if one.wanted is None else replace(need, wanted=one.wanted)
         return found
 
     def drawn(self, name: str) -> Watts:
@@ -183,7 +200,7 @@ class Power:
         for name, domain in self.tree.domains.items():
             if domain.thermal is not None:
                 left = self.margin(name)
-                frozen = self._is_warm(name, self.inlets[name])
+                frozen = self.is_warm(name)
                 found.append(Room(HEAT + name, max(left, 0.0), max(left - NEAR, 0.0), frozen))
         return found
 
@@ -197,19 +214,23 @@ class Power:
             if domain.thermal is not None
         }
 
-    def _is_warm(self, name: str, degrees: float) -> bool:
+    def is_warm(self, name: str) -> bool:
+        """Whether the inlet of a domain is so near to what it may have that nothing grows."""
+        return self.inlets[name] > self._most_degrees(name) - NEAR
+
+    def _most_degrees(self, name: str) -> float:
         thermal = self.tree.domains[name].thermal
-        return thermal is not None and degrees > thermal.max_inlet - NEAR
+        return math.inf if thermal is None else thermal.max_inlet
 
     def margin(self, name: str) -> float:
-        """Kelvin that governed pods may make, of an inlet."""
+        """Kelvin that governed pods may make, of an inlet, where they are levers on it."""
         thermal = self.tree.domains[name].thermal
         assert thermal is not None
-        other = sum(
-            k * self.watched[domain].reading.ungoverned
-            for domain, k in thermal.kelvin_per_watt.items()
-            if domain in self.watched
-        )
+        levers, other = self.places.kelvin[name], 0.0
+        for domain, k in thermal.kelvin_per_watt.items():
+            if domain in self.watched:
+                reading = self.watched[domain].reading
+                other += k * (reading.ungoverned + (0.0 if domain in levers else reading.governed))
         return thermal.max_inlet - thermal.supply - other
 
     def _watts(self, domain: str) -> Watts:
@@ -274,15 +295,36 @@ class Power:
         )
 
     @cached_property
-    def _groups(self) -> dict[str, tuple[Group, ...]]:
+    def _groups(self) -> dict[str, tuple[tuple[Group, tuple[PlacedPod, ...]], ...]]:
         """By workload: several views are made of the same pods."""
         return {name: self.places.groups(pods) for name, pods in self.pods.items()}
+
+    def _really(self, rooms: Weights, goes: float) -> Weights:
+        """What one watt of the model draws in rooms, where such a share goes with its replica."""
+        return {
+            room: goes * w * (self.watched[room].gain if room in self.watched else 1.0)
+            for room, w in rooms.items()
+        }
+
+    def _goes(self, name: str) -> float:
+        """The share of its watts that goes with it: the rest its empty cards draw."""
+        pods = [pod for pod in self.pods.get(name, ()) if pod.phase != "pending"]
+        drawn = sum(pod.idle + pod.load for pod in pods)
+        return 1.0 - min(sum(pod.empty for pod in pods) / drawn, 1.0) if drawn > 0 else 1.0
+
+    def leaving(self, name: str, went: Iterable[int]) -> tuple[str, ...]:
+        """Pods of a workload of which one leaves each of these groups, in this order."""
+        left = [sorted(pod.name for pod in pods) for _, pods in self._groups.get(name, ())]
+        return tuple(left[at].pop(0) for at in went if at < len(left) and left[at])
 
     def _where(self, name: str, policy: Policy) -> tuple[tuple[Group, ...], Weights, Weights]:
         """Groups, shares of them all, and of new ones, in the rooms that its policy and caps are for."""
         caps = {key: 1.0 for key in self.caps if name in self.selected[key]}
-        groups = self._groups.get(name, ())
-        lands = self.places.lands
+        goes = self._goes(name)
+        groups = tuple(
+            replace(group, rooms=self._really(group.rooms, goes)) for group, _ in self._groups.get(name, ())
+        )
+        lands = self._really(self.places.lands, goes)
         if policy.domains:
             mine = {*policy.domains, *(HEAT + domain for domain in policy.domains)}
             groups = tuple(replace(g, rooms={r: w for r, w in g.rooms.items() if r in mine}) for g in groups)

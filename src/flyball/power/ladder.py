@@ -23,9 +23,9 @@ from flyball.units import Seconds, Watts
 class LadderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where levels begin, as shares of the budget below the threshold, and how they end."""
 
-    warn: float = 0.10
-    hold: float = 0.05
-    recover: float = 0.05
+    warn: float = 0.07
+    hold: float = 0.02
+    recover: float = 0.03
     """So far below its beginning a level ends."""
     hold_time: Seconds = 60.0
     blind: Seconds = 30.0
@@ -47,11 +47,13 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
     known: Known
     budget: Watts
     rise: Watts
-    """S(tau)."""
+    """S(tau), above the level."""
     breaker: Watts | None = None
     max_exceedance: Seconds = 10.0
     ahead: Watts | None = None
     """Foretold (p99, five minutes); it can warn only."""
+    level: Watts | None = None
+    """The draw without its noise; None: the reading is taken as it is."""
 
 
 class LadderState(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +94,9 @@ def step(
     theta = threshold(budget, known.error, signal.rise)
     sure = known.watts if known.complete else known.least
     over = _since(state.over_since, sure > budget, now)
+    # Rises count from the level: what is noise in a reading is in S(tau) already. Above the budget it counts.
+    if known.complete and signal.level is not None and sure <= budget:
+        sure = min(sure, signal.level)
     blind = _since(state.blind_since, not known.complete and known.most > budget, now)
     dark = blind is not None and now - blind >= settings.blind
     reached, reason = _reached(signal, sure, theta, over, dark, now, settings)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from flyball.power.budget import cap_watts
 from flyball.power.filter import Filtered, Steps, filtered
-from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory
+from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory, Shed
 from flyball.power.recommend import recommendation
+from flyball.power.relocate import Relocation, Sight, relocated
 from flyball.power.view import FIT, ServerView, View, floors, infeasible
 from flyball.power.watch import Watched
+from flyball.solve.watts import HEAT
 from flyball.spec.power import (
     LEVELS,
     DomainState,
@@ -29,32 +30,53 @@ from flyball.units import Seconds
 
 REGROW: Seconds = 300.0
 """From one that had to go to the next that may come."""
+LONGEST: Seconds = 2400.0
+"""The same at most: it doubles for who has to go again soon after."""
 ALL_AT_ONCE = Steps(1.0, ENDLESS)
 
 
 def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], PowerPlan, PowerMemory]:
     """Replicas at most of the enforced workloads, and what is told, where loads ask for `wanted`."""
     power.needs = {
-        name: replace(need, wanted=wanted.get(name, need.wanted)) for name, need in power.needs.items()
+        name: replace(need, wanted=wanted.get(name, need.wanted))
+        if power.workloads[name].wanted is None
+        else need
+        for name, need in power.needs.items()
     }
     enforced, asked = power.view(("Enforce",)), _asked(power)
-    now = _paused(power, enforced, filtered(enforced, asked))
-    now, shed = _patient(power, enforced, now)
     goals = _paused(power, enforced, filtered(enforced, asked, ALL_AT_ONCE))
+    now = _paused(power, enforced, filtered(enforced, asked, goal=goals.replicas))
+    now, shed = _patient(power, enforced, now)
     advised = power.view()
     ideal = _paused(power, advised, filtered(advised, asked, ALL_AT_ONCE))
     caps = [cap for server in advised.servers if (cap := _cap(power, server, now, goals, ideal)) is not None]
     given = {s.name: now.replicas[s.name] for s in enforced.servers if _is(power, "Enforce", s.name)}
+    relocations, told = relocated(
+        power.memory.relocations, _sight(power, enforced, now, goals), power.seen.now
+    )
+    one, surge = told.under_way, dict[str, int]()
+    if one is not None:
+        caps = _with_relocation(power, caps, one, told.most)
+        given[one.workload] = told.most if not one.leaves else min(given[one.workload], told.most)
+        surge = {} if one.leaves else {one.workload: told.most}
     impossible = infeasible(_widest(power, advised))
     plan = PowerPlan(
         domains=tuple(_state(power, name, one, advised) for name, one in power.watched.items()),
         caps=tuple(caps),
         recommendations=_recommendations(power, advised, ideal),
         hot=_hot(power),
+        cool=one.to if one is not None and surge else power.places.cool,
+        surge=surge,
         overruled=power.overruled,
         infeasible=impossible,
         policies=tuple(_policy_state(power, key) for key in power.policies),
-        notes=(*power.seen.notes, *power.tree.errors.values(), *now.notes, *_problems(power)),
+        notes=(
+            *power.seen.notes,
+            *power.tree.errors.values(),
+            *now.notes,
+            *_problems(power),
+            *([told.note] if told.note else ()),
+        ),
     )
     memory = PowerMemory(
         power.domains,
@@ -63,21 +85,84 @@ def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], Po
         shed,
         power.memory.prices,
         power.memory.priced_at,
+        relocations,
     )
     return given, plan, memory
 
 
-def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[str, Seconds]]:
+def _sight(power: Power, view: View, now: Filtered, goals: Filtered) -> Sight:
+    """What relocating goes by; only where a policy allows to place."""
+    acts = {name: one.act for name, one in power.watched.items() if one.act is not None}
+    tight = {name for name, act in acts.items() if act.ceiling is not None}
+    tight |= {HEAT + name for name in power.inlets if power.is_warm(name)}
+    drawn = view.drawn({})
+    comes = any(now.replicas[s.name] > s.replicas for s in view.servers)
+    comes |= any(pod.phase == "pending" for pods in power.pods.values() for pod in pods)
+    left = {r.name: -1.0 if r.frozen else r.grow - drawn[r.name] for r in view.rooms}
+    known = all(one.reading.known.complete for one in power.watched.values())
+    return Sight(
+        hopeless=tuple(sorted(goals.short)),
+        tight=tight,
+        servers={
+            s.name: s
+            for s in view.servers
+            if power.policy_of(s.name).mode == "Enforce"
+            and "placement" in power.policy_of(s.name).levers
+            and power.needs[s.name].cards > 0
+        },
+        barred={
+            s.name
+            for s in view.servers
+            if any(left[key] < s.full for key in power.caps if s.name in power.selected[key])
+        },
+        given=now.replicas,
+        cards={name: need.cards for name, need in power.needs.items()},
+        pods=power.pods,
+        free={name: int(cards) for name, cards in power.places.free.items()},
+        cool=power.places.cool,
+        left=left,
+        rooms=power.places.of_node,
+        calm=known and not comes,
+    )
+
+
+def _with_relocation(power: Power, caps: list[WorkloadCap], one: Relocation, most: int) -> list[WorkloadCap]:
+    """Caps with that of the workload: one more as long as the new one comes, then this pod first."""
+    others = [cap for cap in caps if cap.workload != one.workload]
+    mine = next((cap for cap in caps if cap.workload == one.workload), None)
+    if mine is None and not one.leaves:
+        return caps
+    policy = power.policy_of(one.workload)
+    key = f"{policy.namespace}/{policy.name}"
+    made = WorkloadCap(one.workload, most, most, key, "placement", policy.mode, reason=one.reason)
+    if mine is not None:
+        made = replace(mine, most=most if not one.leaves else min(mine.most, most))
+    return [*others, replace(made, leave=(one.leaves,) if one.leaves else ())]
+
+
+def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[str, Shed]]:
     """Who has shed does not grow again at once, it would have to go as soon. Also when each has shed."""
-    now, last = power.seen.now, power.memory.shed
-    shed = {
-        s.name: now if given.replicas[s.name] < min(s.replicas, s.ceiling) else last[s.name]
+    now, shed = power.seen.now, {}
+    for s in view.servers:
+        last = power.memory.shed.get(s.name)
+        if given.replicas[s.name] < min(s.replicas, s.ceiling):
+            shed[s.name] = _again(last, now)
+        elif last is not None and now - last.time < last.wait + LONGEST:
+            shed[s.name] = last
+    waits = {
+        s.name: max(s.replicas, s.floor)
         for s in view.servers
-        if given.replicas[s.name] < min(s.replicas, s.ceiling) or now - last.get(s.name, -math.inf) < REGROW
+        if s.name in shed and now - shed[s.name].time < shed[s.name].wait
     }
-    waits = {s.name: max(s.replicas, s.floor) for s in view.servers if s.name in shed}
     replicas = {name: min(count, waits.get(name, count)) for name, count in given.replicas.items()}
     return replace(given, replicas=replicas), shed
+
+
+def _again(last: Shed | None, now: Seconds) -> Shed:
+    """It waits longer where it has grown since it last had to go, and that was too early."""
+    if last is None:
+        return Shed(now, REGROW)
+    return Shed(now, last.wait if now - last.time < last.wait else min(2.0 * last.wait, LONGEST))
 
 
 def _paused(power: Power, view: View, given: Filtered) -> Filtered:
@@ -133,8 +218,16 @@ def _cap(
         lever_of(policy, server, goal),
         policy.mode,
         act is not None and act.at_once,
-        reason or f"the cap of {policy.namespace}/{policy.name}",
+        reason or _warm(power, server) or f"the cap of {policy.namespace}/{policy.name}",
+        power.leaving(name, (goals if done else ideal).went.get(name, ())),
     )
+
+
+def _warm(power: Power, server: ServerView) -> str:
+    """The warmest inlet that it has a part in, in a sentence; empty: none is too warm."""
+    mine = [name for name in power.inlets if HEAT + name in server.places and power.is_warm(name)]
+    name = max(mine, key=lambda name: power.inlets[name], default="")
+    return f"{name}: its inlet comes to {power.inlets[name]:.1f} degrees" if name else ""
 
 
 def _recommendations(power: Power, view: View, ideal: Filtered) -> tuple[Recommendation, ...]:

@@ -4,8 +4,9 @@
 
 C the budget, e the sensors' error, tau = scrape + age + compute + actuate. S is an upper quantile of the
 rises within tau seen in the last seven days, in logarithmic bins whose upper edges count (at most 5 % too
-much), never below the largest of the last hour nor below a share of the budget. Until an hour was seen it is
-not below a share that is known from conversation traffic.
+much). It is never below a share of the budget nor, for quantiles that are that rare, the largest of the last
+hour. At the start it is not below a share that is known from conversation traffic; that share goes as an hour
+is seen.
 
 Source: POLCA, ASPLOS 2024, for the size of rises; the quantile is learned here, since bursts of other
 traffic rise twice as far.
@@ -26,9 +27,11 @@ STEP = 1.05
 LEAST = 1.0
 """Watts; smaller rises are in the first bin."""
 START = 0.12
-"""Share of the budget that is kept free before an hour was seen: POLCA's largest rise in 40 s, 11.8 %."""
+"""Share of the budget that is kept free before anything was seen: POLCA's largest rise in 40 s, 11.8 %."""
 LEARNED: Seconds = SECONDS_PER_HOUR
 RECENT: Seconds = SECONDS_PER_HOUR
+RARE = 0.995
+"""From this quantile on the largest rise of the last hour counts, whatever is said of days."""
 
 
 class Rises(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Rises(msgspec.Struct, frozen=True):
     seen: Seconds = 0.0
     """Time over which they were seen, gaps left out."""
     samples: tuple[tuple[Seconds, Watts], ...] = ()
-    """Those of the last tau that are lower than all after them, oldest first."""
+    """Levels of the last tau that are lower than all after them, oldest first."""
     days: tuple[tuple[int, dict[int, int]], ...] = ()
     """By day: how many rises in which bin, oldest first."""
     largest: tuple[Seconds, Watts] | None = None
@@ -46,10 +49,13 @@ class Rises(msgspec.Struct, frozen=True):
     time: Seconds | None = None
 
 
-def learned(before: Rises, now: Seconds, watts: Watts | None, ours: Watts = 0.0) -> Rises:
-    """The rises after a reading: the draw now above its lowest in the last tau. None teaches nothing.
+def learned(
+    before: Rises, now: Seconds, watts: Watts | None, ours: Watts = 0.0, level: Watts | None = None
+) -> Rises:
+    """The rises after a reading: the draw now above its lowest level in the last tau. None teaches nothing.
 
-    `ours`: of it what replicas that began lately may draw; they are counted where they are decided.
+    `ours`: of it what replicas that began lately may draw; they are counted where they are decided. `level`:
+    the draw without its noise, which thresholds are held against; None: the reading itself.
     """
     if watts is None or (before.time is not None and now <= before.time):
         return before
@@ -59,14 +65,15 @@ def learned(before: Rises, now: Seconds, watts: Watts | None, ours: Watts = 0.0)
     recent = tuple(s for s in before.samples if s[0] > now - before.tau - gap) if fresh else ()
     recent = recent or before.samples[-1:] if fresh else ()
     rise = max(watts - min((w for _, w in recent), default=watts) - ours, 0.0)
-    kept = tuple(s for s in recent if s[1] < watts)
+    level = watts if level is None else level
+    kept = tuple(s for s in recent if s[1] < level)
     largest = before.largest
     if rise > 0 and (largest is None or rise >= largest[1] or now - largest[0] > RECENT):
         largest = (now, rise)
     return Rises(
         tau=before.tau,
         seen=before.seen + (gap if fresh else 0.0),
-        samples=(*kept, (now, watts)),
+        samples=(*kept, (now, level)),
         days=_counted(before.days, int(now // DAY), rise),
         largest=largest,
         time=now,
@@ -76,9 +83,13 @@ def learned(before: Rises, now: Seconds, watts: Watts | None, ours: Watts = 0.0)
 def rise(rises: Rises, quantile: float, budget: Watts, floor: float = 0.03) -> Watts:
     """S(tau): the quantile as learned, and what it is never below. Watts."""
     least = floor * budget
-    if rises.seen < LEARNED:
-        least = max(least, START * budget)
-    if rises.largest and rises.time is not None and rises.time - rises.largest[0] <= RECENT:
+    least = max(least, START * budget * (1.0 - rises.seen / LEARNED))
+    if (
+        quantile >= RARE
+        and rises.largest
+        and rises.time is not None
+        and rises.time - rises.largest[0] <= RECENT
+    ):
         least = max(least, rises.largest[1])
     return max(least, quantile_of(rises, quantile))
 

@@ -122,14 +122,14 @@ def domain_reading(
         ages = {known.age: 1.0}
     whole = sum(ages.values())
     here = [p for p in pods if p.node in inside]
-    governed = sum(p.idle + p.load for p in here if p.phase != "pending")
+    governed = sum(p.idle + p.load - p.empty for p in here if p.phase != "pending")
     return DomainReading(
         domain=name,
         known=known,
         governed=governed,
         ungoverned=max(domain.ungoverned, known.watts - governed),
-        most=sum(p.most for p in here if p.phase != "pending"),
-        committed=sum(p.idle + p.load for p in here if p.phase in ("surge", "terminating")),
+        most=sum(p.most - p.empty for p in here if p.phase != "pending"),
+        committed=sum(p.idle + p.load - p.empty for p in here if p.phase in ("surge", "terminating")),
         ages=tuple((age, watts / whole) for age, watts in sorted(ages.items())),
         notes=tuple(notes),
     )

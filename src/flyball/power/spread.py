@@ -30,6 +30,8 @@ class Spread:
         self.lands = server.lands or server.places
         self.counts, self.new, self.replicas = [0] * len(self.groups), 0, 0
         self._sum: dict[str, float] = {}
+        self.went: list[int] = []
+        """The groups that replicas left since, in this order."""
         if present:
             for at, count in enumerate(self.there):
                 for _ in range(count):
@@ -38,6 +40,7 @@ class Spread:
                 self.take(())
             while self.replicas < server.replicas:
                 self.add(NEW)
+        self.went.clear()
 
     def rooms(self, at: int) -> Mapping[str, float]:
         """Of a group; what one watt there draws in each."""
@@ -58,6 +61,8 @@ class Spread:
         if over and helps[best] <= 0:
             return False
         self._count(best, -1)
+        if best != NEW:
+            self.went.append(best)
         return True
 
     def is_in(self, room: str) -> bool:

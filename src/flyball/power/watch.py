@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from flyball.forecast.history import History
 from flyball.power.ahead import ahead, seen
+from flyball.power.balance import LATELY, Balance, balanced
 from flyball.power.budget import Observed, budget_at, cap_watts, observed
 from flyball.power.ladder import DEFAULTS, Act, LadderSettings, LadderState, Signal, step
 from flyball.power.rise import Rises, learned, rise, threshold
@@ -34,12 +35,6 @@ from flyball.spec.power import (
 from flyball.units import Seconds, Watts
 
 FIVE_MINUTES: Seconds = 300.0
-BURSTS: Seconds = 600.0
-"""What nobody governs comes back: nothing grows into watts that it drew within this time."""
-STEADY = 0.05
-"""Share of its draw by which what is governed may move, to tell the rest from it."""
-LATELY: Seconds = 120.0
-"""Readings are never so old; what is governed is remembered for so long."""
 
 
 class DomainMemory(msgspec.Struct, frozen=True):
@@ -52,12 +47,11 @@ class DomainMemory(msgspec.Struct, frozen=True):
     time: Seconds | None = None
     governed: tuple[tuple[Seconds, Watts], ...] = ()
     """What its governed pods drew lately by their models, with the times, oldest first."""
+    balance: Balance = Balance()
     most: Watts | None = None
     """What they could draw."""
     began: tuple[tuple[Seconds, Watts], ...] = ()
     """By how much that rose lately, with the times."""
-    others: tuple[tuple[Seconds, Watts], ...] = ()
-    """What nobody governs, where it drew more than ever since, oldest first."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -69,6 +63,8 @@ class Watched(msgspec.Struct, frozen=True):
     act: Act | None = None
     """None: it has no budget."""
     room: Room | None = None
+    gain: float = 1.0
+    """Watts of its governed pods for one of their models."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -134,16 +130,21 @@ def _domain(
     known = reading.known
     governed = (*(g for g in before.governed if now - LATELY < g[0] < now), (now, reading.governed))
     # What is read is older than the pods are: those that ended since are in the one and not in the other.
-    ungoverned = known.watts - sum(share * _at(governed, now - age) for age, share in reading.ages)
-    reading = replace(reading, ungoverned=max(domain.ungoverned, ungoverned))
+    then = sum(share * _at(governed, now - age) for age, share in reading.ages)
+    budget = budget_at(domain, now)
     sure = known.watts if known.complete else None
+    balance = balanced(before.balance, now, sure, then)
+    rest = known.watts - balance.gain * then
+    if sure is not None:
+        over = budget is not None and sure > budget.watts
+        rest = max(balance.rest, balance.latest) if over else balance.rest
+    reading = _corrected(reading, balance.gain, max(domain.ungoverned, rest))
     began = tuple(b for b in before.began if b[0] > now - before.rises.tau - LATELY)
     if before.most is not None and reading.most > before.most:
         began = (*began, (now, reading.most - before.most))
-    rises = learned(before.rises, now, sure, sum(watts for _, watts in began))
+    rises = learned(before.rises, now, sure, sum(watts for _, watts in began), balance.level)
     history = seen(before.history, now, sure)
     foretold = ahead(history) if history is not None else ()
-    budget = budget_at(domain, now)
     if budget is None:
         state = DomainState(
             domain.name,
@@ -156,22 +157,20 @@ def _domain(
             ahead=foretold,
         )
         memory = DomainMemory(
-            rises, before.ladder, history, before.exceeded, now, governed, reading.most, began
+            rises, before.ladder, history, before.exceeded, now, governed, balance, reading.most, began
         )
-        return memory, Watched(reading, state, foretold)
+        return memory, Watched(reading, state, foretold, gain=balance.gain)
     rising = rise(rises, domain.quantile, budget.watts, domain.floor)
     at_five = next((a.watts[-1] for a in foretold if a.horizon == FIVE_MINUTES), None)
-    signal = Signal(known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five)
+    signal = Signal(
+        known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five, balance.level
+    )
     ladder, act = step(before.ladder, signal, now, settings)
     gone = now - before.time if before.time is not None else 0.0
     exceeded = _exceeded(before, sure, budget.watts, gone)
-    others = tuple(o for o in before.others if now - BURSTS < o[0] < now)
-    drew = [watts for _, watts in governed]
-    # While replicas come and go, what is read of them is not of the same instant as what is known of them.
-    if known.complete and max(drew) - min(drew) <= STEADY * max(drew):
-        others = (*(o for o in others if o[1] > reading.ungoverned), (now, reading.ungoverned))
-    memory = DomainMemory(rises, ladder, history, exceeded, now, governed, reading.most, began, others)
+    memory = DomainMemory(rises, ladder, history, exceeded, now, governed, balance, reading.most, began)
     theta = threshold(budget.watts, known.error, rising)
+    others = max(balance.most, reading.ungoverned)
     state = DomainState(
         domain=domain.name,
         level=act.level,
@@ -186,7 +185,18 @@ def _domain(
         ahead=foretold,
         exceeded=memory.exceeded,
     )
-    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta, others))
+    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta, others), balance.gain)
+
+
+def _corrected(reading: DomainReading, gain: float, rest: Watts) -> DomainReading:
+    """With what governed pods draw as it was learned, and what is left."""
+    return replace(
+        reading,
+        governed=gain * reading.governed,
+        most=gain * reading.most,
+        committed=gain * reading.committed,
+        ungoverned=rest,
+    )
 
 
 def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
@@ -199,16 +209,18 @@ def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
     return w0 + (w1 - w0) * (time - t0) / (t1 - t0)
 
 
-def _room(reading: DomainReading, act: Act, theta: Watts, others: Sequence[tuple[Seconds, Watts]]) -> Room:
-    """What governed pods may draw. Where nothing is to go, what they draw fits, whatever the model says."""
+def _room(reading: DomainReading, act: Act, theta: Watts, others: Watts) -> Room:
+    """What governed pods may draw, beside `others` where they grow.
+
+    Where nothing is to go, what they draw fits, whatever the model says.
+    """
     if act.ceiling is not None:
         watts = act.ceiling - reading.ungoverned
     elif reading.known.complete:
         watts = max(theta - reading.ungoverned, reading.governed)
     else:
         watts = math.inf
-    most = max([reading.ungoverned, *(watts for _, watts in others)])
-    grow = act.grow_to - most - reading.committed
+    grow = act.grow_to - others - reading.committed
     return Room(reading.domain, watts, grow, act.frozen, act.at_once)
 
 

@@ -30,6 +30,7 @@ GUARD = {
     "hand_over": "the old ones stay until the new ones are ready",
     "cards": "cards are not free",
     "power": "there are no watts for it",
+    "deferral": "its requests may wait until there are more watts",
 }
 
 MANY = 4.0

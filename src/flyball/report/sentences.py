@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from flyball.solve.watts import HEAT, WATTS, is_power
+from flyball.solve.watts import CAP, HEAT, WATTS, is_power
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Exclusion, Option, Plan, ServerPlan, Shortage
 from flyball.spec.service_class import Metric
@@ -108,11 +108,15 @@ def what(option: Option) -> str:
 def short_of(shortage: Shortage) -> str:
     """Which capacity an option lacks, and by how much."""
     lacking, free = shortage.needed - shortage.free, max(shortage.free, 0.0)
-    for prefix, unit, digits in ((WATTS, "W", 0), (HEAT, "K", 2)):
+    for prefix, unit, digits, of in (
+        (WATTS, "W", 0, "in"),
+        (HEAT, "K", 2, "in"),
+        (CAP, "W", 0, "under the cap of"),
+    ):
         if shortage.resource.startswith(prefix):
             needed, left, missing = (f"{x:,.{digits}f} {unit}" for x in (shortage.needed, free, lacking))
             where = shortage.resource.removeprefix(prefix)
-            return f"{shortage.accelerator} needs {needed} in {where}, {left} are left: {missing} short"
+            return f"{shortage.accelerator} needs {needed} {of} {where}, {left} are left: {missing} short"
     return (
         f"{shortage.accelerator} needs {shortage.needed:,.0f} {shortage.resource} cards, "
         f"{free:,.0f} are free: {lacking:,.0f} short"

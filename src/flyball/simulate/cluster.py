@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flyball.spec.fleet import Fleet
-from flyball.spec.scenario import Engine, Node
+from flyball.spec.scenario import Engine, Node, Placing
 from flyball.units import DollarsPerHour, Seconds
 
 NODE_CARDS = 8
@@ -50,15 +50,18 @@ class Replica:
 
 
 class Cluster:
-    """Nodes and replicas. Cards are placed first fit, in the order of the nodes."""
+    """Nodes and replicas. Cards are placed first fit, in the order of the nodes, or where most are free."""
 
-    def __init__(self, fleet: Fleet, nodes: tuple[Node, ...]) -> None:
+    def __init__(self, fleet: Fleet, nodes: tuple[Node, ...], placing: Placing = "first_fit") -> None:
         self._endless = fleet.settings.unlimited and not nodes
         self._limits: dict[str, int] = {}
         self.replicas: list[Replica] = []
         """In the order in which they were asked for."""
+        self._placing = placing
         self.shunned: dict[str, int] = {}
         """Nodes that replicas go from first and to last, with their places in that order."""
+        self.preferred: frozenset[str] = frozenset()
+        """Nodes that replicas go to first."""
         self.asked = 0
         """Replicas since the start."""
         self.machines = {n.name: Machine(n, n.cards) for n in nodes or _nodes(fleet.capacity)}
@@ -127,8 +130,7 @@ class Cluster:
         if replica.places:
             raise ValueError(f"replica {replica.number} of '{replica.server}' is placed already")
         rooms = [m for m in self.machines.values() if m.alive and m.node.type == replica.type]
-        if self.shunned:
-            rooms.sort(key=lambda m: -self.shunned.get(m.node.name, len(self.shunned)))
+        rooms.sort(key=self._rank)
         largest = max((m.node.cards for m in rooms), default=0)
         places: dict[str, int] = {}
         if replica.cards <= largest:
@@ -153,6 +155,12 @@ class Cluster:
             self.machines[name].used += part
         replica.places = places
         return bool(places)
+
+    def _rank(self, machine: Machine) -> tuple[bool, int, int]:
+        """Whom new replicas go to first; of equals the first in the order of the nodes."""
+        name = machine.node.name
+        free = machine.usable - machine.used if self._placing == "spread" else 0
+        return name not in self.preferred, -self.shunned.get(name, len(self.shunned)), -free
 
     def unplace(self, replica: Replica) -> None:
         """Free a replica's cards."""

@@ -445,7 +445,7 @@ def simulate(
     ri, si, sf, g = state.ri, state.si, state.sf, state.g
     times, tokens_in, tokens_out, cached, uniforms = arrivals
     while True:
-        waited = routable > 0 and g[k.G_QUEUED] > 0
+        waited = routable > 0 and g[k.G_QUEUED] > 0 and g[k.G_OPEN] > 0
         if waited:
             s, t = g[k.G_HEAD], begin
             uniform = sf[s * k.T_FIELDS + k.T_UNIFORM]
@@ -461,6 +461,12 @@ def simulate(
             r = choose(t, uniform, route, routable, state)
             if r < 0:
                 return at
+            full = ri[r * k.R_FIELDS + k.R_RUNNING] + ri[r * k.R_FIELDS + k.R_WAITING] >= g[k.G_HOLD]
+            if full and waited:
+                g[k.G_OPEN] = 0
+                continue
+            if full or (g[k.G_QUEUED] > 0 and not waited):
+                r = -1
         if not waited:
             s = g[k.G_FREE]
         x = s * k.S_FIELDS

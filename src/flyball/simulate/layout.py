@@ -118,7 +118,9 @@ G_TAIL = 8
 G_QUEUED = 9
 G_ARRIVED = 10
 G_REFUSED = 11
-G_FIELDS = 12
+G_HOLD = 12  # requests that a replica takes at most
+G_OPEN = 13  # whether the gateway hands on what waits there; without a limit always
+G_FIELDS = 14
 
 ROUND_ROBIN, LEAST_LOADED, RANDOM = 0, 1, 2
 

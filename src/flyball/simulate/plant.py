@@ -19,7 +19,7 @@ from flyball.simulate.cluster import Cluster, Replica
 from flyball.simulate.hall import Watch
 from flyball.simulate.power import Power
 from flyball.simulate.record import Held, Record
-from flyball.simulate.replicas import Gauges
+from flyball.simulate.replicas import HAND_ON, Gauges
 from flyball.simulate.sensor import Sensor
 from flyball.simulate.serving import Serving
 from flyball.spec.decision import Order
@@ -76,8 +76,9 @@ class Plant:
             for s in world.fleet.servers
         }
         self._accelerators = {a.name: a for a in world.fleet.accelerators}
+        self._leave: dict[int, int] = {}
         self._speed: dict[str, float] = {}
-        self._cluster = Cluster(world.fleet, world.nodes)
+        self._cluster = Cluster(world.fleet, world.nodes, world.placing)
         self._power = Power(world.draws)
         self._watch = (
             Watch(world.hall, (m.node for m in self._cluster.machines.values()), np.random.default_rng(hall))
@@ -157,6 +158,8 @@ class Plant:
         after = self._sensor.due
         if self._watch is not None:
             after = min(after, self._watch.due)
+        if self.world.hold:
+            after = min(after, (math.floor(self._time / HAND_ON) + 1) * HAND_ON)
         if self._next_event < len(self._events):
             after = min(after, self._events[self._next_event].at)
         for replica in self._cluster.replicas:
@@ -204,9 +207,17 @@ class Plant:
         self._settle()
         return tuple(wrong)
 
-    def shun(self, nodes: Sequence[str]) -> None:
-        """From now on replicas go from these nodes first, the first before the second, and to them last."""
+    def shun(self, nodes: Sequence[str], leave: Sequence[int] = ()) -> None:
+        """From now on replicas of these numbers go first, in this order, then those on these nodes.
+
+        To these nodes new ones go last.
+        """
         self._cluster.shunned = {name: place for place, name in enumerate(nodes)}
+        self._leave = {number: place for place, number in enumerate(leave)}
+
+    def prefer(self, nodes: Sequence[str]) -> None:
+        """From now on replicas go to these nodes first, as far as they have cards for them."""
+        self._cluster.preferred = frozenset(nodes)
 
     def _settle(self, at_once: bool = False) -> None:
         """Bring the replicas to where they are wanted, as far as that goes now."""
@@ -256,6 +267,7 @@ class Plant:
         shunned = self._cluster.shunned
         ready.sort(
             key=lambda r: (
+                self._leave.get(r.number, len(self._leave)),
                 min((shunned.get(n, len(shunned)) for n in r.places), default=0),
                 serving.replicas.load(r.engine_number),
             )

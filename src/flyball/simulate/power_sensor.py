@@ -17,6 +17,7 @@ from flyball.spec.power import (
     PodPhase,
     Policy,
     PowerNode,
+    PowerPlan,
     PowerReading,
     PowerSeen,
     PowerWorkload,
@@ -35,6 +36,16 @@ OVERLAP = 4
 """Bursts of others that meet on a node at most, as its upper bound has it."""
 _PHASES: Mapping[str, PodPhase] = {"pending": "pending", "ready": "running", "draining": "terminating"}
 Domains = Sequence[Domain] | Callable[[Seconds], Sequence[Domain]]
+
+
+def leaving(plan: PowerPlan) -> list[int]:
+    """Numbers of the replicas whose pods are to go first, in this order."""
+    return [
+        int(pod.removeprefix(f"{NAMESPACE}/{cap.workload}-").split("-")[0])
+        for cap in plan.caps
+        if cap.mode == "Enforce"
+        for pod in cap.leave
+    ]
 
 
 class PowerSensor:
@@ -164,16 +175,17 @@ class PowerSensor:
         """A pod on each of its nodes.
 
         Idle is what goes with it when its requests go to others: all up to decode, as their batches only grow
-        longer. (An empty card draws something, too; nobody subtracts that.) Load is the rest.
+        longer, of which an empty card still draws some. Load is the rest.
         """
         draw = self._draws.get(replica.type)
         places = replica.places or {"": replica.cards}
-        idle = load = most = 0.0
+        idle = load = most = empty = 0.0
         if draw is not None:
             model = self._models.get(replica.server, 1.0)
             drawn = draw.decode if replica.state == "pending" else self._recent(replica.number)
             idle, load = model * min(drawn, draw.decode), model * max(drawn - draw.decode, 0.0)
             most = max(model * _full(draw, replica), idle + load)
+            empty = draw.idle
         for node, cards in places.items():
             yield PlacedPod(
                 name=f"{NAMESPACE}/{replica.server}-{replica.number}"
@@ -185,6 +197,7 @@ class PowerSensor:
                 idle=idle * cards,
                 load=load * cards,
                 most=most * cards,
+                empty=empty * cards,
             )
 
     def _recent(self, number: int) -> Watts:

@@ -26,6 +26,9 @@ PIECE = 8192
 """Arrivals handed to the kernel at once."""
 ROWS = 4096
 """Finished requests handed back at once, at least."""
+ENDLESS = 1 << 60
+HAND_ON: Seconds = 5.0
+"""Between two times at which the gateway hands on what waits there for places."""
 HISTS = k.HISTOGRAMS * k.BUCKETS
 """Numbers in a replica's histograms."""
 _REPLICA_INTS = (k.R_PREFILLING, k.R_FIRST, k.R_LAST, k.R_HEAD, k.R_TAIL)
@@ -87,8 +90,14 @@ _FIRST_COUNTER, _FIRST_SECONDS = k.R_PROMPT_TOKENS, k.F_BUSY
 class Replicas:
     """The replicas of one server by number. Numbers are used again once a replica is gone."""
 
-    def __init__(self, engines: tuple[Engine, ...], router: Router, compiled: bool | None = None) -> None:
-        """Room for replicas with any of these engines."""
+    def __init__(
+        self,
+        engines: tuple[Engine, ...],
+        router: Router,
+        compiled: bool | None = None,
+        hold: int | None = None,
+    ) -> None:
+        """Room for replicas with any of these engines; `hold`: each takes so many requests at most."""
         self._kernel = load(compiled)
         self._flat = self._kernel is kernel
         widest = max((_width(e) for e in engines), default=1)
@@ -108,6 +117,7 @@ class Replicas:
         self._g[k.G_HEAP], self._g[k.G_COUNTS] = widest, max((e.block_size for e in engines), default=1)
         self._g[k.G_FREE] = self._g[k.G_HEAD] = self._g[k.G_TAIL] = -1
         self._g[k.G_ROOM], self._g[k.G_ROUTER] = rows, ROUTERS[router]
+        self._g[k.G_HOLD], self._g[k.G_OPEN] = ENDLESS if hold is None else hold, 1
         self._ri, self._rf = self._new(0, ints), self._new(0, reals)
         self._si, self._sf = self._new(0, ints), self._new(0, reals)
         self._heap, self._counts, self._hist = self._new(0, ints), self._new(0, ints), self._new(0, ints)
@@ -235,6 +245,8 @@ class Replicas:
         else:
             route, active = np.asarray(self.route, np.int64), np.asarray(self.active, np.int64)  # type: ignore[assignment]
         arrivals = k.Arrivals(*columns)
+        if begin % HAND_ON == 0.0:
+            self._g[k.G_OPEN] = 1
         at = 0
         size = len(times)
         while True:

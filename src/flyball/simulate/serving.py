@@ -28,7 +28,8 @@ class Serving:
         self.name = server.name
         self.model = server.model
         self.engines = {e.accelerator: e for e in world.engines if e.model == server.model}
-        self.replicas = Replicas(tuple(self.engines.values()), world.router, compiled)
+        hold = world.hold.get(server.name)
+        self.replicas = Replicas(tuple(self.engines.values()), world.router, compiled, hold)
         streams = [s for s in world.streams if s.server == server.name]
         self.sources: list[Source] = [source(s, seed) for s, seed in zip(streams, seeds, strict=True)]
         self.wanted: dict[str, int] = {}

@@ -20,7 +20,7 @@ def problem_of(
 ) -> tuple[Problem, IntArray]:
     """The problem, and for each option its pair (NONE: nothing at all, for a server without load).
 
-    `watts` become rows behind the cards, by domain `watts X`, by inlet `heat X`.
+    `watts` become rows behind the cards, by domain `watts X`, by inlet `heat X`, by policy `cap X`.
     """
     order = candidates.servers
     servers = [fleet.servers[i] for i in order]

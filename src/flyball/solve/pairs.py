@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from flyball.physics.power import power
+from flyball.physics.power import busy, power
 from flyball.queueing.analysis import Metrics, analyze, empty_metrics, lowest_rate, store
 from flyball.queueing.arrays import BoolArray, FloatArray, IntArray
 from flyball.queueing.curves import (
@@ -259,13 +259,20 @@ class Pairs:
 
     def watts(self, at: IntArray, replicas: FloatArray, utilization: FloatArray) -> FloatArray:
         """Watts of all replicas; nan where the accelerator has no power curve."""
+        return self.units[at] * replicas * power(*self._curves(at), utilization)
+
+    def busy_watts(self, at: IntArray) -> FloatArray:
+        """Watts of a replica that always computes, without its load; nan where there is no power curve."""
+        return self.units[at] * busy(*self._curves(at))
+
+    def _curves(self, at: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Idle, full, mid_power and mid_util of pairs."""
         curves = [a.power or PowerCurve(math.nan, math.nan, math.nan) for a in self.fleet.accelerators]
         idle, full, mid_power, mid_util = (
             self._of_accelerators([float(getattr(c, name)) for c in curves])[at]
             for name in ("idle", "full", "mid_power", "mid_util")
         )
-        each = power(idle, full, mid_power, mid_util, utilization)
-        return self.units[at] * replicas * each
+        return idle, full, mid_power, mid_util
 
     def at_load(self, at: IntArray, replicas: FloatArray, share: FloatArray) -> tuple[Metrics, FloatArray]:
         """Metrics and watts of pairs with given numbers of replicas, at a share of their server's load."""

@@ -1,15 +1,19 @@
 """Watts of domains, and degrees of inlets, as resource rows beside the cards.
 
-An option draws n a + b where it has n replicas of a watts with no request each, and b watts for the whole
-load on top. Of that a domain takes the share of the replicas that are, or would land, in it. Its row's limit
-is what is left of its threshold by all that is not up for decision: the ungoverned, and pods that serve or
-end beside those that are wanted. Pending ones are among the n replicas.
+An option draws n a + b where it has n replicas of a watts each before any load (of one that computes all the
+time, as it goes on doing with less of it), and b watts for the whole load on top. Of that a domain takes the
+share of the replicas that are, or would land, in it. Its row's limit is what is left of its threshold by all
+that is not up for decision: the ungoverned, and pods that serve or end beside those that are wanted. Pending
+ones are among the n replicas.
+
+The cap of a policy is a row of whole options of the servers that it selects, wherever they are.
 
 Heat: T = T_supply + D P, so a row of degrees is a sum of rows of watts with a row of D as weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,13 +24,13 @@ from flyball.solve.problem import BoolArray, FloatArray, IntArray
 from flyball.spec.fleet import Fleet
 from flyball.spec.power import WattLimits
 
-WATTS, HEAT = "watts ", "heat "
+WATTS, HEAT, CAP = "watts ", "heat ", "cap "
 """Prefixes of row names, so that no domain is taken for a type of cards."""
 
 
 def is_power(name: str) -> bool:
     """Whether a row of that name is of watts or heat, and not of cards."""
-    return name.startswith((WATTS, HEAT))
+    return name.startswith((WATTS, HEAT, CAP))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +57,21 @@ class Draw:
     """Watts of O options."""
 
     idle: FloatArray
-    """(O,) of a replica without a request."""
+    """(O,) of a replica before its load."""
     load: FloatArray
     """(O,) of the whole load on top."""
     most: FloatArray
     """(O,) of a replica at its largest load: the nameplate, which is what too few replicas may draw."""
 
 
-def drawn(candidates: Candidates, at: IntArray, replicas: FloatArray) -> Draw:
+def drawn(candidates: Candidates, at: IntArray, replicas: FloatArray, limits: WattLimits) -> Draw:
     """Of some pairs with so many replicas, nothing where the accelerator has no power curve.
 
-    What has none draws among the ungoverned, whose watts are off the limits already.
+    What has none draws among the ungoverned, whose watts are off the limits already; so are empty cards.
     """
     pairs, one = candidates.pairs, np.ones(at.size)
-    idle, full, watts = (
-        np.nan_to_num(w)
-        for w in (pairs.watts(at, one, 0.0 * one), pairs.watts(at, one, one), candidates.watts[at])
+    busy, full, watts = (
+        np.nan_to_num(w) for w in (pairs.busy_watts(at), pairs.watts(at, one, one), candidates.watts[at])
     )
     if pairs.fleet.settings.heterogeneous:  # a part's share is not known yet: at most all that it may take
         rate = pairs.rate[at]
@@ -76,8 +79,40 @@ def drawn(candidates: Candidates, at: IntArray, replicas: FloatArray) -> Draw:
         loaded = np.flatnonzero((rate > 0) & (taken > 0))
         _, each = pairs.at_load(at[loaded], one[loaded], (taken / np.where(rate > 0, rate, 1.0))[loaded])
         watts[loaded] = np.nan_to_num(each) * replicas[loaded]
-    load = np.maximum(watts - idle * replicas, 0.0)
-    return Draw(idle, load, np.maximum(full, idle + load / np.maximum(replicas, 1.0)))
+    each = watts / np.maximum(replicas, 1.0)
+    idle = np.minimum(busy, each)
+    most = np.maximum(full, each)
+    share = (each - idle) / np.where(most > idle, most - idle, 1.0)
+    less = _empty(candidates, at, limits)
+    idle, most = np.maximum(idle - less, 0.0), np.maximum(most - less, 0.0)
+    # What pods draw is known better than what their cards may.
+    idle_of, most_of = _pods(candidates, at, limits)
+    idle = np.where(np.isnan(idle_of), idle, idle_of)
+    most = np.where(np.isnan(most_of), most, np.maximum(most_of, idle))
+    return Draw(idle, share * (most - idle) * replicas, most)
+
+
+def _empty(candidates: Candidates, at: IntArray, limits: WattLimits) -> FloatArray:
+    """(O,) watts of the cards of a replica of some pairs without it."""
+    pairs, fleet = candidates.pairs, candidates.pairs.fleet
+    of = {a.name: limits.empty.get(a.type, 0.0) * a.multiplicity for a in reversed(fleet.accelerators)}
+    each = np.array([of.get(p.accelerator, 0.0) for p in fleet.profiles])
+    result: FloatArray = pairs.units[at] * each[pairs.profile[at]]
+    return result
+
+
+def _pods(candidates: Candidates, at: IntArray, limits: WattLimits) -> tuple[FloatArray, FloatArray]:
+    """(O,) watts before load and at most, of replicas as a server has them; else nan."""
+    pairs, fleet = candidates.pairs, candidates.pairs.fleet
+    draws = [limits.pods.get(s.name) for s in fleet.servers]
+    idle, most = (
+        np.array([math.nan if d is None else getattr(d, name) for d in draws]) for name in ("idle", "most")
+    )
+    held = np.array([s.current.accelerator for s in fleet.servers])
+    on = np.array([p.accelerator for p in fleet.profiles])
+    server = pairs.server[at]
+    same = held[server] == on[pairs.profile[at]]
+    return np.where(same, idle[server], math.nan), np.where(same, most[server], math.nan)
 
 
 class Landing:
@@ -154,17 +189,22 @@ def _shares(count: FloatArray) -> FloatArray:
 
 
 def rows_of(fleet: Fleet, candidates: Candidates, at: IntArray, limits: WattLimits) -> Rows:
-    """Rows for all domains and inlets with a limit, over O options: pairs, or -1 for nothing at all."""
+    """Rows for all domains, inlets and policies with a limit, over O options: pairs, or -1 for nothing."""
     heated = {name for heat in limits.heat for name in heat.kelvin_per_watt}
     domains = sorted({*limits.watts, *heated})
-    exempt = np.isin([fleet.servers[i].name for i in candidates.servers], limits.exempt)
+    names = [fleet.servers[i].name for i in candidates.servers]
+    exempt = np.isin(names, limits.exempt)
     real = np.flatnonzero(at >= 0)
     real = real[~exempt[candidates.pairs.server[at[real]]]]
     replicas = candidates.replicas[at[real]]
-    draw = drawn(candidates, at[real], replicas)
+    draw = drawn(candidates, at[real], replicas, limits)
     share, most = Landing(fleet, candidates, limits, domains).shares(at[real], replicas)
     if fleet.settings.heterogeneous:  # parts may be smaller than the option that they are of
         share = most
+    empty = _empty(candidates, at[real], limits)
+    gross = Draw(draw.idle + empty, draw.load, draw.most + empty)  # policies are for all that pods draw
+    selected = np.array([np.isin(names, cap.servers) for cap in limits.caps], dtype=float)
+    whole = selected.reshape(len(limits.caps), len(names)).T[candidates.pairs.server[at[real]]]
     weight = np.array([[heat.kelvin_per_watt.get(name, 0.0) for name in domains] for heat in limits.heat])
     rows = stacked(
         watt_rows(domains, np.array([limits.watts.get(d, np.inf) for d in domains]), share, most, draw),
@@ -175,6 +215,14 @@ def rows_of(fleet: Fleet, candidates: Candidates, at: IntArray, limits: WattLimi
             share,
             most,
             draw,
+        ),
+        _rows(
+            CAP,
+            [cap.policy for cap in limits.caps],
+            np.array([cap.watts for cap in limits.caps]),
+            whole,
+            whole,
+            gross,
         ),
     )
     return Rows(rows.names, rows.limit, real[rows.option], rows.row, rows.fixed, rows.load, rows.most)

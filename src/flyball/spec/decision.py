@@ -34,6 +34,7 @@ Guard = Literal[
     "hand_over",  # the old accelerator stays until the new one is ready
     "cards",  # cards are not free yet
     "power",  # there are no watts for it
+    "deferral",  # its requests may wait until there are more watts
 ]
 
 

@@ -147,6 +147,8 @@ class PlacedPod(msgspec.Struct, frozen=True, gc=False):
     load: Watts = 0.0
     """On top of it, at its present load."""
     most: Watts = 0.0
+    empty: Watts = 0.0
+    """Of all that, what its cards still draw when it is gone."""
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -172,7 +174,7 @@ class DomainReading(msgspec.Struct, frozen=True):
     domain: str
     known: Known
     governed: Watts = 0.0
-    """Of the pods that are governed, by their models."""
+    """Of the pods that are governed, by their models, less what their empty cards would draw."""
     ungoverned: Watts = 0.0
     """All the rest."""
     most: Watts = 0.0
@@ -339,6 +341,25 @@ class HeatLimit(msgspec.Struct, frozen=True):
     """By domain."""
 
 
+class CapLimit(msgspec.Struct, frozen=True):
+    """What the pods of a policy may draw together."""
+
+    policy: str
+    """`namespace/name`."""
+    watts: Watts
+    """For those that are up for decision."""
+    servers: tuple[str, ...]
+    """That it selects of these."""
+
+
+class PodDraw(msgspec.Struct, frozen=True, gc=False):
+    """What a replica draws, on top of its empty cards."""
+
+    idle: Watts
+    """Without its load, as far as that can go to others."""
+    most: Watts
+
+
 class WattLimits(msgspec.Struct, frozen=True):
     """What the replicas that are up for decision may draw, and where they are."""
 
@@ -353,6 +374,11 @@ class WattLimits(msgspec.Struct, frozen=True):
     """By type of cards: how many are free in each place."""
     exempt: tuple[str, ...] = ()
     """Servers that do not hold to it; what they draw is taken off already."""
+    caps: tuple[CapLimit, ...] = ()
+    pods: dict[str, PodDraw] = {}
+    """By server: what its pods draw on the accelerator that it is on, instead of the accelerator's curve."""
+    empty: dict[str, Watts] = {}
+    """By type of cards: what one draws that nobody uses; it is not in `watts`."""
 
 
 # ---- what is recommended -----------------------------------------------------------------------
@@ -373,6 +399,8 @@ class WorkloadCap(msgspec.Struct, frozen=True):
     at_once: bool = False
     """An emergency: no steps."""
     reason: str = ""
+    leave: tuple[str, ...] = ()
+    """Pods that go on the way to the goal, in this order: so that each domain holds, and none is emptied."""
 
 
 class PowerAction(msgspec.Struct, frozen=True, gc=False):
@@ -470,6 +498,10 @@ class PowerPlan(msgspec.Struct, frozen=True):
     recommendations: tuple[Recommendation, ...] = ()
     hot: tuple[str, ...] = ()
     """Nodes that replicas should go from first, the hottest first."""
+    cool: tuple[str, ...] = ()
+    """Nodes that new replicas should go to, the best first; none: it is of no matter."""
+    surge: dict[str, int] = {}
+    """Servers that have one more for a while, so that one can leave a rack, with their replicas."""
     overruled: dict[str, str] = {}
     """By policy, `namespace/name`: which others are more restrictive, in a sentence."""
     infeasible: tuple[str, ...] = ()

@@ -266,6 +266,8 @@ class Measuring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Router = Literal["round_robin", "least_loaded", "random"]
+Placing = Literal["first_fit", "spread"]
+"""Of new replicas: to the first node with cards for them, or to the one with the most free cards."""
 
 
 class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -285,6 +287,10 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace: Seconds = 300.0
     """How long a drained replica may go on; what is unfinished then is lost."""
     router: Router = "least_loaded"
+    hold: dict[str, int] = {}
+    """By server: requests that a replica takes at most. The others wait in front of all of them, and are
+    handed on every five seconds: it should be more than a replica serves in that time."""
+    placing: Placing = "first_fit"
     measuring: Measuring = Measuring()
     events: tuple[Event, ...] = ()
     start: dict[str, dict[str, int]] = {}

@@ -43,6 +43,8 @@ class ServiceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     priority: int = 100
     models: tuple[ModelTargets, ...] = ()
+    deferrable: Seconds = 0.0
+    """Its requests may wait for so long where watts are short; 0: none waits by choice."""
 
 
 def promise_of(classes: Iterable[ServiceClass], service_class: str, model: str) -> ModelTargets | None:

@@ -102,7 +102,7 @@ def _asked_for(fields: Fields, catalogue: Catalogue | None) -> Catalogue:
 
 
 def _service_class(value: object, where: str, path: str, *, models: set[str]) -> ServiceClass:
-    fields = Fields(value, where, path, ("name", "priority", "targets", "models"))
+    fields = Fields(value, where, path, ("name", "priority", "deferrable", "targets", "models"))
     promises: list[ModelTargets] = []
     default = ModelTargets(EVERY_MODEL)
     if "targets" in fields.values:
@@ -118,7 +118,8 @@ def _service_class(value: object, where: str, path: str, *, models: set[str]) ->
             _promise(promise, where, child(below, model), base=msgspec.structs.replace(default, model=model))
         )
     priority = fields.read("priority", parse_count, 100, low=1, high=100)
-    return ServiceClass(fields.read("name", parse_text), priority, tuple(promises))
+    deferrable = fields.read("deferrable", parse_duration, 0.0)
+    return ServiceClass(fields.read("name", parse_text), priority, tuple(promises), deferrable)
 
 
 def _promise(value: object, where: str, path: str, *, base: ModelTargets) -> ModelTargets:
@@ -289,6 +290,8 @@ def own_document(fleet: Fleet) -> dict[str, object]:
 
 def _class_document(service_class: ServiceClass) -> dict[str, object]:
     document: dict[str, object] = {"name": service_class.name, "priority": service_class.priority}
+    if service_class.deferrable:
+        document["deferrable"] = format_duration(service_class.deferrable)
     default = next((m for m in service_class.models if m.model == EVERY_MODEL), None)
     if default:
         document["targets"] = _promise_document(default, ModelTargets(EVERY_MODEL))

@@ -118,6 +118,16 @@ def test_without_budgets_all_racks_but_the_hot_are_cool_and_without_heat_none_is
     assert racks_of(there, PowerPlan(states)) == Racks(RACK)
 
 
+def test_racks_that_the_plan_prefers_are_the_cool_ones_unless_they_are_hot() -> None:
+    there = seen("r1", "r2", "r3", "r4")
+    bare = tuple(state(rack, 100, None) for rack in ("r1", "r2", "r3", "r4"))
+    assert racks_of(there, PowerPlan(bare, cool=("n-r3", "n-r1"))) == Racks(RACK, ("r1", "r3"))
+    assert racks_of(there, PowerPlan(bare, hot=("n-r3",), cool=("n-r3", "n-r1"))).cool == ("r1",)
+    budgets = (state("r1", 100, 1000), state("r2", 200, 1000), state("r3", 900, 1000))
+    assert racks_of(there, PowerPlan(budgets, cool=("n-r2", "n-r3"))).cool == ("r2",)
+    assert racks_of(there, PowerPlan(budgets, cool=("n-r3",))).cool == ("r3",)
+
+
 def test_the_route_admits_every_pod_and_adds_what_was_seen_last() -> None:
     placing = Placing()
     pod = {"kind": "Pod", "spec": {}}

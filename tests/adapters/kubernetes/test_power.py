@@ -171,7 +171,7 @@ def test_pods_in_all_their_states() -> None:
         "infer/coming": "surge",
         "infer/going": "terminating",
     }
-    assert {(p.idle, p.load, p.most) for p in rollout.values()} == {(200.0, 600.0, 1400.0)}
+    assert {(p.idle, p.load, p.most) for p in rollout.values()} == {(400.0, 400.0, 1400.0)}
     growing = placed(states, 3, {"chat": 0.4})
     assert [growing[f"infer/{n}"].phase for n in ("old", "new", "coming")] == [
         "running",
@@ -184,7 +184,7 @@ def test_pods_in_all_their_states() -> None:
 
 def test_load_that_is_not_known_is_none_of_those_that_stay_and_all_of_those_that_go() -> None:
     found = placed([ready("a", 900.0), ready("b"), PodState("c", "draining", node="a")], 1)
-    assert [found[f"infer/{n}"].load for n in "abc"] == [0.0, 1200.0, 1200.0]
+    assert [found[f"infer/{n}"].load for n in "abc"] == [0.0, 1000.0, 1000.0]
 
 
 @given(share=st.floats(0.0, 1.5))

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyball.adapters.kubernetes.deletion_cost import DELETION_COST, LEAST
-from flyball.adapters.kubernetes.power_heat import CLASSES, STEP, HotPod, classes, marks, own_cost
+from flyball.adapters.kubernetes.power_heat import CLASSES, STEP, HotPod, chosen, classes, marks, own_cost
 from flyball.adapters.kubernetes.power_original import MANAGER
+from flyball.spec.power import WorkloadCap
 
 COSTS = st.none() | st.integers(-STEP // 2 + 1, STEP // 2 - 1)
 
 
 def pod(name: str, node: str, cost: int | str | None, ours: bool = False) -> HotPod:
     annotations = {} if cost is None else {DELETION_COST: str(cost)}
-    about: dict[str, Any] = {"name": name, "uid": name, "annotations": annotations}
+    about: dict[str, Any] = {"name": name, "namespace": "infer", "uid": name, "annotations": annotations}
     about["managedFields"] = [{"manager": MANAGER if ours else "kubectl"}]
     return msgspec.convert({"metadata": about, "spec": {"nodeName": node}}, HotPod)
 
@@ -58,3 +59,13 @@ def test_two_of_many_hot_nodes_that_change_places_are_mostly_of_one_class() -> N
     assert (heat["n0"], heat["n39"]) == (CLASSES, 1)
     assert sum(heat[a] != heat[b] for a, b in pairwise(names)) == CLASSES - 1
     assert classes(["a", "b"]) == {"a": 2, "b": 1}
+
+
+def test_chosen_pods_go_before_those_on_hot_nodes_and_those_of_this_step_first() -> None:
+    cap = WorkloadCap("s", 3, 2, leave=("infer/c", "infer/a"))
+    first = chosen([(4, cap)])
+    pods = [pod(name, f"n-{name}", None) for name in "abcd"]
+    made = {m.pod.metadata.name: m.cost for m in marks(pods, list("abcd"), ["n-d", "n-a"], first)}
+    assert set(made) == {"a", "c", "d"}
+    assert made["c"] < made["a"] < made["d"] < 0  # type: ignore[operator]
+    assert marks(pods, [], ["n-d"], first) == ()

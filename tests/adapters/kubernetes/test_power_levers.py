@@ -156,6 +156,16 @@ def test_what_the_loop_scales_itself_is_left_to_it(server: Server, levers: Power
     assert server.writes == []
 
 
+def test_what_the_loop_only_recommends_for_is_scaled_as_what_it_does_not_govern(
+    server: Server, levers: PowerLevers
+) -> None:
+    plain = server.make(DEPLOYMENT, SPACE, "chat", spec={"replicas": 5})
+    assert levers.apply([cap(3)], [workload(wanted=5)]) == ()
+    assert spec_of(server, plain) == {"replicas": 3}
+    assert levers.apply([], [workload(wanted=5)]) == ()
+    assert spec_of(server, plain) == {"replicas": 5}
+
+
 def test_several_scalers_of_one_workload_share_its_cap(server: Server, levers: PowerLevers) -> None:
     old = server.make(SCALED_OBJECTS, SPACE, "a", spec={"maxReplicaCount": 9})
     new = server.make(SCALED_OBJECTS, SPACE, "b", spec={"maxReplicaCount": 9})

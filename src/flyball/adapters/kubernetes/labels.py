@@ -12,11 +12,18 @@ from flyball.adapters.kubernetes.governed import Mode
 from flyball.adapters.kubernetes.objects import Metadata
 from flyball.spec.server import Load
 from flyball.spec.service_class import Target
-from flyball.units import from_per_minute
+from flyball.units import Seconds, from_per_minute
 from flyball.wire.catalogue import MAX_BATCH
 from flyball.wire.errors import WireError, shown
 from flyball.wire.fields import parse_name, parse_text
-from flyball.wire.quantities import MAX_RATE, parse_count, parse_number, parse_target, parse_tokens
+from flyball.wire.quantities import (
+    MAX_RATE,
+    parse_count,
+    parse_duration,
+    parse_number,
+    parse_target,
+    parse_tokens,
+)
 
 PREFIX = "inferno.server."
 MANAGED = PREFIX + "managed"
@@ -28,8 +35,8 @@ TOKENS = PREFIX + "load.numtokens"
 SELECTOR = f"{MANAGED}=true"
 
 OURS = "flyball.dev/"
-"""Prefix of the annotations: class, model, ttft, itl, mode, accelerator, batch, min, max."""
-KNOWN = ("class", "model", "ttft", "itl", "mode", "accelerator", "batch", "min", "max")
+"""Prefix of the annotations: class, model, ttft, itl, deferrable, mode, accelerator, batch, min, max."""
+KNOWN = ("class", "model", "ttft", "itl", "deferrable", "mode", "accelerator", "batch", "min", "max")
 APPLY = "apply"
 """As accelerator or batch: carry it out in the pod template, which is a rollout."""
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -43,6 +50,8 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     model: str = ""
     service_class: str = ""
     targets: tuple[Target, ...] = ()
+    deferrable: Seconds | None = None
+    """For so long its requests may wait; None: as its class says."""
     mode: Mode | None = None
     accelerator: str = ""
     accelerator_apply: bool = False
@@ -76,6 +85,7 @@ def said_by(metadata: Metadata, where: str) -> Said:
         model=reader.annotation("model", parse_text, "") or labels.get(MODEL, ""),
         service_class=reader.annotation("class", parse_text, "") or labels.get(CLASS, ""),
         targets=targets,
+        deferrable=reader.annotation("deferrable", parse_duration, None),
         mode=mode or ("recommend" if OURS + "mode" in metadata.annotations else None),
         accelerator=labels.get(ACCELERATOR, "") if accelerator in ("", APPLY) else accelerator,
         accelerator_apply=accelerator == APPLY,

@@ -79,7 +79,8 @@ def racks_of(seen: PowerSeen | None, plan: PowerPlan | None, label: str = RACK) 
     """Which racks are cool and which are hot, by nodes that are, levels, and the room that is left.
 
     Hot: with a hot node, or where something is held or shed. Cool: of the others those with much room under
-    their budget; where no budget is known, all of them.
+    their budget; where no budget is known, all of them; where inlets are, of these the racks that the plan
+    prefers, if there are any.
     """
     if seen is None or plan is None:
         return Racks(label)
@@ -100,4 +101,8 @@ def racks_of(seen: PowerSeen | None, plan: PowerPlan | None, label: str = RACK) 
     if known:
         most = max(known.values())
         rest = {rack for rack, watts in known.items() if watts > 0 and watts >= ROOMY * most}
-    return Racks(label, tuple(sorted(rest)), tuple(sorted(hot))) if hot or known else Racks(label)
+    preferred = {rack_of[name] for name in plan.cool if name in rack_of} - hot
+    rest = (rest & preferred) or preferred or rest
+    if not (hot or known or preferred):
+        return Racks(label)
+    return Racks(label, tuple(sorted(rest)), tuple(sorted(hot)))

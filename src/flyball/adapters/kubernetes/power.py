@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from flyball.adapters.kubernetes.engine import cards_of, counts, whole
 from flyball.adapters.kubernetes.governed import Cluster, Governed, PodState
 from flyball.adapters.kubernetes.nodes import PRODUCTS, SHARED, CardType
 from flyball.adapters.kubernetes.objects import Node, Pod
-from flyball.physics.power import power
+from flyball.physics.power import FloatArray, busy, power
 from flyball.profiles.library import IDLE_SHARE
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.card import Card
@@ -182,12 +183,14 @@ def placed_pods(
     for one in cluster.governed:
         curve, units = curves.of(one)
         used = (utilization or {}).get(one.server)
-        loads: dict[float, Watts] = {0.0: 0.0}
+        loads: dict[float, Watts] = {}
         for pod, phase in phases(one.pods, one.replicas):
             extra = phase in ("surge", "terminating")
-            share = 0.0 if phase == "pending" else used if used is not None else float(extra)
+            share = used if used is not None else float(extra)
             if share not in loads:
-                loads[share] = max(_watts(curve, share) - curve.idle, 0.0)
+                loads[share] = _watts(curve, share)
+            # Its requests go to others that compute anyway: what goes with it is not its idle draw only.
+            idle = min(loads[share], _busy(curve))
             found.append(
                 PlacedPod(
                     f"{one.namespace}/{pod.name}",
@@ -195,12 +198,30 @@ def placed_pods(
                     pod.node,
                     phase,
                     one.accelerator,
-                    units * curve.idle,
-                    units * loads[share],
+                    units * idle,
+                    units * (loads[share] - idle) if phase != "pending" else 0.0,
                     units * max(curve.full, curve.mid_power, curve.idle),
                 )
             )
     return tuple(sorted(found, key=lambda p: (p.server, p.name)))
+
+
+def with_empty_cards(
+    placed: Iterable[PlacedPod], pods: Iterable[Pod], nodes: Mapping[str, PowerNode]
+) -> tuple[PlacedPod, ...]:
+    """The same with what their cards draw when they are gone."""
+    cards = {
+        f"{pod.metadata.namespace}/{pod.metadata.name}": sum(
+            count for one in pod.spec.containers for count in cards_of(one.resources).values()
+        )
+        for pod in pods
+    }
+    return tuple(
+        replace(one, empty=min(cards.get(one.name, 0) * nodes[one.node].card_idle, one.idle + one.load))
+        if one.node in nodes
+        else one
+        for one in placed
+    )
 
 
 def batch_use(cluster: Cluster, observations: Iterable[Observation]) -> dict[str, float]:
@@ -263,5 +284,14 @@ class _Curves:
 
 
 def _watts(curve: PowerCurve, utilization: float) -> Watts:
-    given = (curve.idle, curve.full, curve.mid_power, curve.mid_util, utilization)
-    return float(power(*(np.asarray(each, dtype=np.float64) for each in given)))
+    return float(power(*_points(curve), np.asarray(utilization)))
+
+
+def _busy(curve: PowerCurve) -> Watts:
+    return float(busy(*_points(curve)))
+
+
+def _points(curve: PowerCurve) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    points = (curve.idle, curve.full, curve.mid_power, curve.mid_util)
+    idle, full, mid_power, mid_util = (np.asarray(each, dtype=np.float64) for each in points)
+    return idle, full, mid_power, mid_util

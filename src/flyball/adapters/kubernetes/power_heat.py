@@ -1,4 +1,4 @@
-"""Which pods of capped workloads go first: those on hot nodes. Pure.
+"""Which pods of capped workloads go first: those that were chosen, then those on hot nodes. Pure.
 
 A mark is the pod's own cost less a multiple of a step, so that its own cost can be read from it: nothing else
 of ours lies on a pod.
@@ -6,7 +6,7 @@ of ours lies on a pod.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from flyball.adapters.kubernetes.deletion_cost import DELETION_COST
 from flyball.adapters.kubernetes.objects import Metadata, Read, RunningSpec
 from flyball.adapters.kubernetes.pods import HASHES
 from flyball.adapters.kubernetes.power_original import MANAGER
-from flyball.spec.power import WorkloadRef
+from flyball.spec.power import WorkloadCap, WorkloadRef
 
 STEP = 2**20
 """Between classes of heat; a cost of a user's own beyond half of it, either way, is left alone."""
@@ -75,14 +75,30 @@ def own_cost(pod: HotPod) -> int | None:
     return (pod.cost + STEP // 2) % STEP - STEP // 2 or None
 
 
-def marks(pods: Sequence[HotPod], capped: Sequence[str], hot: Sequence[str]) -> tuple[Mark, ...]:
-    """What is to change. `capped`: uids of pods of capped workloads; all others get their own cost back."""
+def chosen(caps: Iterable[tuple[int, WorkloadCap]]) -> dict[str, int]:
+    """Classes of pods that are to go, by `namespace/name`; of caps, each with the replicas that there are."""
+    found = {}
+    for replicas, cap in caps:
+        for number, pod in enumerate(cap.leave):
+            found[pod] = CLASSES + (2 if number < replicas - cap.most else 1)
+    return found
+
+
+def marks(
+    pods: Sequence[HotPod], capped: Sequence[str], hot: Sequence[str], first: Mapping[str, int] | None = None
+) -> tuple[Mark, ...]:
+    """What is to change. `capped`: uids of pods of capped workloads; all others get their own cost back.
+
+    `first`: classes of pods that are to go before others, by `namespace/name`.
+    """
     heat, ours, found = classes(hot), set(capped), []
     for pod in pods:
         if pod.metadata.deletion_timestamp:
             continue
         own = own_cost(pod)
-        level = heat.get(pod.spec.node_name, 0) if pod.metadata.uid in ours else 0
+        about = pod.metadata
+        said = (first or {}).get(f"{about.namespace}/{about.name}", 0)
+        level = max(heat.get(pod.spec.node_name, 0), said) if about.uid in ours else 0
         unreadable = pod.cost is None and DELETION_COST in pod.metadata.annotations
         if level and abs(own or 0) < STEP // 2 and not unreadable:
             wanted = (own or 0) - level * STEP

@@ -1,13 +1,13 @@
 """Caps of workloads carried out: KEDA's or the HPA's maximum, KEDA's pause, /scale, and which pods go first.
 
-What governed servers without an autoscaler get, the loop's actuator writes: their orders are within the caps
-already. What a GitOps tool keeps is left to it.
+What governed servers without an autoscaler get, the loop's actuator writes where it acts: their orders are
+within the caps already. What a GitOps tool keeps is left to it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ from flyball.adapters.kubernetes.governed import Kind
 from flyball.adapters.kubernetes.lease import Lease
 from flyball.adapters.kubernetes.listing import ALIVE, AUTOSCALERS, FORBIDDEN, PODS, SCALED_OBJECTS
 from flyball.adapters.kubernetes.objects import Metadata, Read
-from flyball.adapters.kubernetes.power_heat import HotPod, Mark, belongs, makers, marks
+from flyball.adapters.kubernetes.power_heat import HotPod, Mark, belongs, chosen, makers, marks
 from flyball.adapters.kubernetes.power_original import (
     MANAGER,
     WROTE,
@@ -108,8 +108,10 @@ class PowerLevers:
                 other = wishes.get(place)
                 wishes[place] = wish if other is None or wish.most < other.most else other
         writer = Writer(self._api, self._lease, self._limit, self._now, self._sleep)
-        capped = [by_name[cap.workload] for cap in standing if cap.workload in by_name]
-        said += self._mark(writer, capped, hot)  # ahead of what takes pods
+        there = [cap for cap in standing if cap.workload in by_name]
+        first = chosen((by_name[cap.workload].replicas, cap) for cap in there)
+        capped = [by_name[cap.workload] for cap in there]
+        said += self._mark(writer, capped, hot, first)  # ahead of what takes pods
         writes = PlaceWriter(self._api, writer)
         # What takes replicas goes first: the time of a cycle is short.
         order = sorted(wishes, key=lambda place: (wishes[place] is None, place.words))
@@ -164,9 +166,15 @@ class PowerLevers:
 
     # ---- pods ------------------------------------------------------------------------------------
 
-    def _mark(self, writer: Writer, capped: Sequence[PowerWorkload], hot: Sequence[str]) -> list[str]:
-        """Let pods on hot nodes go first, and have all others as they were."""
-        made = {one.name: makers(one.scaled_by) for one in capped} if hot else {}
+    def _mark(
+        self,
+        writer: Writer,
+        capped: Sequence[PowerWorkload],
+        hot: Sequence[str],
+        first: Mapping[str, int],
+    ) -> list[str]:
+        """Let those pods go first and then those on hot nodes, and have all others as they were."""
+        made = {one.name: makers(one.scaled_by) for one in capped} if hot or first else {}
         spaces = {one.namespace for one in capped if made.get(one.name)} | self._marked
         said: list[str] = []
         for space in sorted(spaces):
@@ -177,7 +185,7 @@ class PowerLevers:
                 continue
             workloads = [made[one.name] for one in capped if one.namespace == space and one.name in made]
             ours = [p.metadata.uid for p in pods if any(belongs(p, those) for those in workloads)]
-            found = marks(pods, ours, hot)
+            found = marks(pods, ours, hot, first)
             problems = [one for one in self._pool.map(lambda mark: self._write(writer, mark), found) if one]
             said += problems[:1]
             stays = {p.metadata.uid for p in pods if p.is_ours} - {m.pod.metadata.uid for m in found}
@@ -251,7 +259,8 @@ class PowerLevers:
 
 def _wishes(cap: WorkloadCap, workload: PowerWorkload) -> Iterator[tuple[Place, Wish]]:
     """What is to hold where, for a cap. Several autoscalers of one workload share it."""
-    for kinds in ((SCALED_OBJECTS,), (AUTOSCALERS,), () if workload.governed else tuple(PLAIN.values())):
+    ours = workload.governed and workload.wanted is None  # then the loop's actuator writes them
+    for kinds in ((SCALED_OBJECTS,), (AUTOSCALERS,), () if ours else tuple(PLAIN.values())):
         by_name = {kind.name: kind for kind in kinds}
         refs = sorted({ref.name: ref for ref in workload.scaled_by if ref.kind in by_name}.items())
         for number, (name, ref) in enumerate(refs):

@@ -45,6 +45,8 @@ OTHERS = (DEPLOYMENT, STATEFUL_SET, JOB)
 UNMANAGED = f"{MANAGED}!=true"
 KEDA_MOST = 100
 """Replicas at most of a ScaledObject that does not say it."""
+FOLLOWING = ("keda", "gauge", "freeze")
+"""Modes in which who scales a server asks us what it is to have; what is frozen is left alone in any case."""
 Key: TypeAlias = tuple[str, str, str]
 """Kind, namespace and name."""
 
@@ -141,9 +143,27 @@ def governed_workloads(
                 if len(those) == 1
                 else least.get(name, 0),
                 most=sum(mosts) if len(mosts) == len(bounds) else None,
+                wanted=_wanted_by_others(those, scaling),
             )
         )
     return tuple(made)
+
+
+def _wanted_by_others(those: Sequence[Governed], scaling: Mapping[Key, Sequence[Scaling]]) -> int | None:
+    """Of a server that has not what the plan says, but what others do; None: the plan's word holds."""
+    if all(one.mode in FOLLOWING or (one.mode == "act" and not one.owner) for one in those):
+        return None
+    keys = ((one.kind.name, one.namespace, one.name) for one in those)
+    each = zip(keys, those, strict=True)
+    return sum(_wanted(scaling.get(key, ()), one.annotations, one.replicas) for key, one in each)
+
+
+def _wanted(scaling: Sequence[Scaling], annotations: Mapping[str, str], replicas: int) -> int:
+    """Replicas that it would have without us."""
+    if any(each.held for each in scaling):
+        return min(each.most for each in scaling)  # what it would have is hidden behind our maximum
+    before = _before(annotations, replicas)
+    return replicas if before is None else before
 
 
 def _bounds(one: Governed, scaling: Mapping[Key, Sequence[Scaling]]) -> tuple[int, int | None]:
@@ -298,11 +318,6 @@ def _other(one: Listed, scaling: Sequence[Scaling]) -> PowerWorkload:
     metadata, spec = one.workload.metadata, one.workload.spec
     replicas = 1 if spec.replicas is None else spec.replicas
     most = min((each.most for each in scaling), default=None)
-    wanted = replicas
-    if any(each.held for each in scaling) and most is not None:
-        wanted = most  # what it would have is hidden behind our maximum
-    elif (before := _before(metadata.annotations, replicas)) is not None:
-        wanted = before
     return PowerWorkload(
         name=f"{metadata.namespace}/{one.kind.name}/{metadata.name}",
         namespace=metadata.namespace,
@@ -311,7 +326,7 @@ def _other(one: Listed, scaling: Sequence[Scaling]) -> PowerWorkload:
         replicas=replicas,
         least=max((each.least for each in scaling), default=0),
         most=most,
-        wanted=wanted,
+        wanted=_wanted(scaling, metadata.annotations, replicas),
         governed=False,
     )
 

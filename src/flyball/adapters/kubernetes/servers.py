@@ -97,13 +97,15 @@ def agreed(server: str, what: str, values: Iterable[str], notes: list[str]) -> s
 def classed(
     base: Fleet, servers: Sequence[Server], groups: Mapping[str, Sequence[Claim]], notes: list[str]
 ) -> tuple[tuple[ServiceClass, ...], tuple[Server, ...]]:
-    """Classes, and servers in them: one with targets of its own has a class of its own."""
+    """Classes, and servers in them: one with targets or a wait of its own has a class of its own."""
     known = {one.name: one for one in base.service_classes}
     own: list[ServiceClass] = []
     served: list[Server] = []
     for server in servers:
         name = server.service_class
-        targets = next((one.said.targets for one in groups[server.name] if one.said.targets), ())
+        said = [one.said for one in groups[server.name]]
+        targets = next((one.targets for one in said if one.targets), ())
+        waits = next((one.deferrable for one in said if one.deferrable is not None), None)
         if targets and base.generation == "G1":
             notes.append(
                 f"{server.name}: {OURS}ttft and itl are passed over: these data are of generation 1, which "
@@ -122,12 +124,13 @@ def classed(
                 f"{server.name}: class {name} promises nothing for {server.model}, so it is not acted on. "
                 f"Add the model to the class, or put {OURS}ttft on it"
             )
-        if targets:
+        if targets or (waits is not None and promise is not None):
             asked = {target.metric for target in targets}
             kept = [t for t in (promise.targets if promise else ()) if t.metric not in asked]
             models = (ModelTargets("*", (*targets, *kept), promise.throughput if promise else 0.0),)
             priority = known[name].priority if name in known else LAST_PRIORITY
-            own.append(ServiceClass(f"{name} of {server.name}", priority, models))
+            deferrable = known[name].deferrable if name in known and waits is None else waits or 0.0
+            own.append(ServiceClass(f"{name} of {server.name}", priority, models, deferrable))
             server = replace(server, service_class=own[-1].name)
         served.append(server)
     return (*base.service_classes, *own), tuple(served)

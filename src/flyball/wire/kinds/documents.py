@@ -7,7 +7,7 @@ As Inferno's system document a fleet is written by `wire.inferno.system_document
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -119,7 +119,7 @@ class _Reader:
         if not given.capacities:  # what is not known must not mean none
             note = "; ".join(filter(None, (settings.note, CAPACITY_NOTE)))
             settings = msgspec.structs.replace(settings, unlimited=True, note=note)
-        fleet = _with_targets(fleet, (c for ref, c in classes if ref not in self.errors))
+        fleet = _with_targets(fleet, tuple(c for ref, c in classes if ref not in self.errors))
         taken = {s.shape.name: (ref, s.wishes) for ref, s in servers if ref not in self.errors}
         only = {name: wishes.accelerators for name, (_, wishes) in taken.items()}
         fleet = msgspec.structs.replace(
@@ -217,8 +217,9 @@ class _Reader:
         return found
 
 
-def _with_targets(fleet: Fleet, classes: Iterable[WrittenClass]) -> Fleet:
-    """Flyball's own targets go before the slo-* of the same latency."""
+def _with_targets(fleet: Fleet, classes: Sequence[WrittenClass]) -> Fleet:
+    """What Inferno's class data has no words for; targets go before the slo-* of the same latency."""
+    deferrable = {c.shape.name: c.deferrable for c in classes}
     own = {
         (c.shape.name, shape.model): targets
         for c in classes
@@ -231,7 +232,9 @@ def _with_targets(fleet: Fleet, classes: Iterable[WrittenClass]) -> Fleet:
         return msgspec.structs.replace(model, targets=(*kept, *more))
 
     replaced = tuple(
-        msgspec.structs.replace(c, models=tuple(promise(c, m) for m in c.models))
+        msgspec.structs.replace(
+            c, models=tuple(promise(c, m) for m in c.models), deferrable=deferrable.get(c.name, 0.0)
+        )
         for c in fleet.service_classes
     )
     return msgspec.structs.replace(fleet, service_classes=replaced)

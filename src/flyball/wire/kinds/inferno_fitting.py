@@ -65,7 +65,8 @@ def fitting_class(ref: Ref, one: WrittenClass, generation: Generation) -> Writte
                 raise WireError(str(ref), problem, path=place, mend=f"Write {' or '.join(G1_METRICS)}")
         drop = {"ttft": 0.0} if generation == "G1" else {"wait": 0.0}
         shapes.append(msgspec.structs.replace(shape, **drop))
-    return WrittenClass(msgspec.structs.replace(one.shape, model_targets=tuple(shapes)), one.targets)
+    fitted = msgspec.structs.replace(one.shape, model_targets=tuple(shapes))
+    return msgspec.structs.replace(one, shape=fitted)
 
 
 def fitting_server(ref: Ref, one: WrittenServer, generation: Generation) -> WrittenServer:

@@ -9,6 +9,7 @@ from msgspec import Meta, field
 
 from flyball.spec.fleet import Settings, SolverName
 from flyball.spec.service_class import Metric, Target
+from flyball.units import Seconds
 from flyball.wire.errors import WireError, child
 from flyball.wire.inferno_in import settings_of
 from flyball.wire.inferno_sections import Section
@@ -23,7 +24,7 @@ from flyball.wire.inferno_shapes import (
 )
 from flyball.wire.inferno_system import MARKS, marks, unique
 from flyball.wire.kinds.inferno_specs import Mode
-from flyball.wire.quantities import parse_target
+from flyball.wire.quantities import parse_duration, parse_target
 
 Document = dict[str, Any]
 Entries = tuple[ProfileShape, ...]
@@ -67,6 +68,7 @@ class WrittenClass(msgspec.Struct, frozen=True):
 
     shape: ClassShape
     targets: tuple[tuple[Target, ...], ...]
+    deferrable: Seconds = 0.0
 
 
 class WrittenServer(msgspec.Struct, frozen=True):
@@ -150,7 +152,9 @@ def class_of(ref: Ref, spec: Document) -> WrittenClass:
     unique(rows, ((s.model, (s, t)) for s, t in zip(shapes, targets, strict=True)))
     head = {"name": name_of(ref, spec), "priority": spec.get("priority")}
     shape = Section(str(ref), "spec", head).read(ClassShape)
-    return WrittenClass(msgspec.structs.replace(shape, model_targets=shapes), tuple(targets))
+    asked = spec.get("deferrable")
+    deferrable = 0.0 if asked is None else parse_duration(asked, str(ref), "spec.deferrable")
+    return WrittenClass(msgspec.structs.replace(shape, model_targets=shapes), tuple(targets), deferrable)
 
 
 def _targets(ref: Ref, row: Document, index: int) -> tuple[Target, ...]:

@@ -163,6 +163,9 @@ TARGET = r"^((mean|p[0-9]{1,2}([.][0-9]+)?) *<=? *)?[0-9.]+ *(h|min|s|ms|us)$"
 Target = Annotated[str, Meta(max_length=64, pattern=TARGET)]
 
 
+Time = Annotated[str, Meta(max_length=64, pattern=r"^[0-9.]+ *(h|min|s)$")]
+
+
 class Targets(Part, frozen=True):
     """Promises in Flyball's words: statistic (mean, p50, p95, p99, p99.9; none is p95), <, time."""
 
@@ -200,6 +203,8 @@ class ServiceClassSpec(Part, frozen=True):
     """As servers name it; absent: the object's name."""
     priority: Annotated[int, Meta(ge=0)] = 0
     """1 goes first, 100 last; 0 and what is over 100 is taken as 100."""
+    deferrable: Time | None = None
+    """For so long its requests may wait where watts are short, as "2h"; absent: none waits by choice."""
     data: tuple[ModelTarget, ...] | None = None
     """What is promised, model by model."""
 
