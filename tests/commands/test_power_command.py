@@ -184,7 +184,7 @@ def test_what_is_recommended_is_counted(tmp_path: Path) -> None:
         "infer/all",
         "site",
         "replicas",
-        1,
+        2,
     )
     assert bulk["watts"] > 0
     assert bulk["minutes"] > 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,6 +218,15 @@ def test_the_less_important_pay_for_the_growth_of_the_more_important() -> None:
     assert filtered(view(2000.0, gold, grow=400.0, frozen=True), {}).replicas == {"gold": 4}
     dark = view(math.inf, gold, bulk, grow=1200.0, frozen=True)  # nobody knows what is drawn
     assert filtered(dark, {}).replicas == {"gold": 4, "bulk": 8}
+    some = msgspec.structs.replace(gold, needed=5)  # the other is for what may come
+    assert filtered(view(2000.0, some, bulk, frozen=True), {}, Steps(1.0, 100)).replicas == {
+        "gold": 5,
+        "bulk": 7,
+    }
+    tight = view(2000.0, some, bulk, grow=1200.0)
+    assert filtered(tight, {}, Steps(1.0, 100)).replicas == {"gold": 5, "bulk": 7}
+    roomy = view(2000.0, some, bulk, grow=1400.0)
+    assert filtered(roomy, {}, Steps(1.0, 100)).replicas == {"gold": 6, "bulk": 8}
     equals = view(2000.0, server("a", 4, wanted=6), server("b", 8), frozen=True)
     assert filtered(equals, {}).replicas == {"a": 4, "b": 8}
 

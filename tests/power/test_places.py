@@ -8,7 +8,7 @@ from flyball.power.algorithms.built_in import oversubscription
 from flyball.power.filter import filtered
 from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.limits import limits
-from flyball.power.outcome import decided
+from flyball.power.outcome import REGROW, decided
 from flyball.power.spread import NEW, Spread
 from flyball.power.view import Group, Room, ServerView, View, floors
 from flyball.spec.power import (
@@ -128,7 +128,8 @@ def test_who_has_shed_does_not_come_back_at_once() -> None:
         counts.append(given["s"])
         now += 15.0
     least = counts.index(min(counts))
-    assert counts[: least + 20] == pytest.approx(sorted(counts[: least + 20], reverse=True))
+    waits = int(REGROW / 15.0)
+    assert counts[: least + waits] == sorted(counts[: least + waits], reverse=True)
     assert counts[-1] > min(counts)
 
 

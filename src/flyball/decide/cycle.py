@@ -45,7 +45,7 @@ from flyball.spec.server import Server
 from flyball.spec.service_class import ModelTargets, ServiceClass, promise_of
 from flyball.spec.snapshot import Observation, Snapshot
 from flyball.spec.steering import Steering
-from flyball.units import Seconds, Tokens
+from flyball.units import RequestsPerSecond, Seconds, Tokens
 
 LAW = "flyball"
 CALM = 3600.0
@@ -395,26 +395,28 @@ class _Cycle:
         """The last word on what is enforced: no guard keeps what there are no watts for."""
         if self.power is None:
             return None, self.memory.power
-        given, plan, memory = decided(self.power, {name: self._wanted(p) for name, p in proposals.items()})
-        for name, most in given.items():
-            if name in proposals and proposals[name].total > most:
-                proposals[name].within(most)
-        for name, count in plan.surge.items():
-            if name in proposals:
-                proposals[name].at_least(count)
+        wanted = {name: self._wanted(p) for name, p in proposals.items()}
+        needed = {name: self._needed(p, self.full[name].least_demand, 0.0) for name, p in proposals.items()}
+        given, plan, memory = decided(self.power, wanted, needed)
+        for name, p in proposals.items():
+            if p.total > given.get(name, p.total):
+                p.within(given[name])
+            if name in plan.surge:
+                p.at_least(plan.surge[name])
         return plan, memory
 
     def _wanted(self, p: Proposal) -> int:
         """What its load asks for, whatever a plan within watts leaves it."""
-        name = p.seen.server.name
-        if p.seen.blind:
-            return p.total
-        at = p.goal.accelerator if p.goal and p.goal.accelerator else p.seen.main
-        needed = replicas_for(self.aims[name].demand, self._rates(name).get(at, 0.0), self.spare)
-        one = self.power.memory.relocations.now if self.power is not None else None
-        if one is not None and one.workload == name and p.total <= sum(p.was.values()):
+        needed = 0 if p.seen.blind else self._needed(p, self.aims[p.seen.server.name].demand, self.spare)
+        one = self.power.memory.relocations.now if self.power is not None and not p.seen.blind else None
+        if one is not None and one.workload == p.seen.server.name and p.total <= sum(p.was.values()):
             return max(min(p.total, one.replicas), needed)  # the one more for now is not for its load
         return max(p.total, needed)
+
+    def _needed(self, p: Proposal, demand: RequestsPerSecond, spare: float) -> int:
+        """Replicas for a load, on the accelerator that it goes to."""
+        at = p.goal.accelerator if p.goal and p.goal.accelerator else p.seen.main
+        return replicas_for(demand, self._rates(p.seen.server.name).get(at, 0.0), spare)
 
     def _urgent(self, seen: Seen, urgent: Mapping[str, int]) -> bool:
         """Whether cards that it holds are too few, or lacked by servers that do not come after it."""

@@ -11,7 +11,7 @@
   their step: there is time for that until it is an emergency. Nor does anybody shed for an algorithm before
   the less important gave what it asks of them.
 
-Growth of the more important is paid by the less important where a room has nothing left.
+What the more important need is paid by the less important where a room has nothing left; margins are not.
 
 Who sheds: growth is not given first, then the least important priority, within a priority one server after
 the other: of two that are each a little short, neither keeps its targets. First goes who has lost most
@@ -131,7 +131,7 @@ def _bounds(
         rooms[name] for name, share in lands.items() if share > 0 and name in rooms and rooms[name].frozen
     ]
     paid = all(math.isfinite(room.watts) and givers.get(room.name, 0) > server.priority for room in frozen)
-    high = server.most if paid else have
+    high = server.most if not frozen else max(have, server.due) if paid else have
     if any(room.name in tight for room in mine):
         high = min(high, have + step)
     low, high = min(low, server.most), min(high, server.most)
@@ -199,12 +199,19 @@ def _grow(
         full = room.frozen or now[room.name] > most
         limit[room.name] = min(now[room.name], room.watts) if full else most
     over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
-    for priority, those in _ranks(view):
+    ranks = _ranks(view)
+
+    def give_up(server: ServerView, least: int) -> None:
+        spread = spreads[server.name]
+        while over and spread.replicas > max(server.replicas, lows[server.name], least):
+            if not _one_less(spread, limit, drawn, over, new=True):
+                return
+
+    for server in (s for _, those in ranks for s in those):
+        give_up(server, server.due)
+    for priority, those in ranks:
         for server in those:
-            spread = spreads[server.name]
-            while over and spread.replicas > max(server.replicas, lows[server.name]):
-                if not _one_less(spread, limit, drawn, over, new=True):
-                    break
+            give_up(server, 0)
         more = [spreads[s.name] for s in view.servers if s.priority < priority and spreads[s.name].new]
         for server in those:
             spread = spreads[server.name]

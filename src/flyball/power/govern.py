@@ -73,6 +73,8 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     """Of one replica, where it has no pod that tells it."""
     cards: int = 0
     """Of one replica; 0: not known."""
+    needed: int | None = None
+    """Of those that are wanted, for the present load without any margin; None: all."""
 
 
 def _is_full(one: Watched) -> bool:
@@ -281,6 +283,7 @@ class Power:
             name=name,
             replicas=need.replicas,
             wanted=need.wanted,
+            needed=need.needed,
             least=max(floor, self._floors.get(name, 0)),
             most=ENDLESS if one.most is None else one.most,
             priority=need.priority if policy.priority is None else policy.priority,

@@ -28,17 +28,22 @@ from flyball.spec.power import (
 )
 from flyball.units import Seconds
 
-REGROW: Seconds = 300.0
+REGROW: Seconds = 200.0
 """From one that had to go to the next that may come."""
 LONGEST: Seconds = 2400.0
 """The same at most: it doubles for who has to go again soon after."""
 ALL_AT_ONCE = Steps(1.0, ENDLESS)
 
 
-def decided(power: Power, wanted: Mapping[str, int]) -> tuple[dict[str, int], PowerPlan, PowerMemory]:
-    """Replicas at most of the enforced workloads, and what is told, where loads ask for `wanted`."""
+def decided(
+    power: Power, wanted: Mapping[str, int], needed: Mapping[str, int] | None = None
+) -> tuple[dict[str, int], PowerPlan, PowerMemory]:
+    """Replicas at most of the enforced workloads, and what is told, where loads ask for `wanted`.
+
+    `needed`: of these, for the present load without any margin.
+    """
     power.needs = {
-        name: replace(need, wanted=wanted.get(name, need.wanted))
+        name: replace(need, wanted=wanted.get(name, need.wanted), needed=(needed or {}).get(name))
         if power.workloads[name].wanted is None
         else need
         for name, need in power.needs.items()

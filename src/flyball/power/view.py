@@ -64,6 +64,8 @@ class ServerView(msgspec.Struct, frozen=True):
     """Where they are: one that goes leaves one of these. Empty: all are as `places` says."""
     lands: dict[str, float] = {}
     """By room: the share of new replicas that would be there; empty: as of those that it has."""
+    needed: int | None = None
+    """Of those that it wants, for its present load without any margin; None: all."""
 
     def watts(self, replicas: int) -> Watts:
         """Drawn by so many replicas under its load."""
@@ -73,6 +75,11 @@ class ServerView(msgspec.Struct, frozen=True):
     def ceiling(self) -> int:
         """What it can be given at most: no more than it wants, nor than its user allows."""
         return min(max(self.wanted, self.least), self.most)
+
+    @property
+    def due(self) -> int:
+        """For what it may have, less important ones pay."""
+        return self.ceiling if self.needed is None else min(self.needed, self.ceiling)
 
     @property
     def floor(self) -> int:
