@@ -227,6 +227,9 @@ def test_the_less_important_pay_for_the_growth_of_the_more_important() -> None:
     assert filtered(tight, {}, Steps(1.0, 100)).replicas == {"gold": 5, "bulk": 7}
     roomy = view(2000.0, some, bulk, grow=1400.0)
     assert filtered(roomy, {}, Steps(1.0, 100)).replicas == {"gold": 6, "bulk": 8}
+    mid = server("mid", 2, priority=50)  # it waits until the least important has gone its steps
+    three = view(math.inf, gold, mid, server("bulk", 2), grow=0.0)
+    assert filtered(three, {}, Steps(0.0, 1)).replicas == {"gold": 5, "mid": 2, "bulk": 1}
     equals = view(2000.0, server("a", 4, wanted=6), server("b", 8), frozen=True)
     assert filtered(equals, {}).replicas == {"a": 4, "b": 8}
 

@@ -209,6 +209,7 @@ def _grow(
 
     for server in (s for _, those in ranks for s in those):
         give_up(server, server.due)
+    waits: set[str] = set()  # for less important ones, which could give more there in a later step
     for priority, those in ranks:
         for server in those:
             give_up(server, 0)
@@ -217,8 +218,10 @@ def _grow(
             spread = spreads[server.name]
             while spread.replicas > lows[server.name]:
                 asked = {room for room in over if any(one.lands.get(room, 0.0) > 0 for one in more)}
-                if not asked or not _one_less(spread, limit, drawn, over, asked=asked):
+                if not asked - waits or not _one_less(spread, limit, drawn, over, asked=asked - waits):
                     break
+        left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
+        waits |= {room for room in limit for spread in left if spread.is_in(room)}
 
 
 def _take(
