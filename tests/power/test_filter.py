@@ -61,6 +61,11 @@ def test_nobody_goes_below_the_goal_because_the_step_of_another_is_short() -> No
     assert filtered(there, {}, goal=goal).replicas == {"a": 6, "b": 8}
 
 
+def test_nobody_grows_beyond_its_goal() -> None:
+    roomy = view(9e9, server("a", 6, wanted=8), server("b", 4, wanted=8))
+    assert filtered(roomy, {}, goal={"a": 4, "b": 5}).replicas == {"a": 6, "b": 5}
+
+
 def test_what_is_protected_and_floors_stay_and_what_is_short_is_said() -> None:
     both = (server("a", 8, protected=True), server("b", 8, least=3))
     found = filtered(view(500.0, *both, at_once=True), {"a": 0, "b": 0})

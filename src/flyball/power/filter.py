@@ -65,7 +65,7 @@ def filtered(
     """What is given of what is asked for; a server that nothing is asked for gets what it wants.
 
     `asked` may be anything that an algorithm returned: numbers that are none count as nothing asked. `goal`:
-    what comes of it without steps; nobody goes below it because the step of another is too short.
+    what comes of it without steps; nobody goes below it, or grows beyond it, because others' steps are short.
     """
     notes: list[str] = []
     rooms = {room.name: room for room in view.rooms}
@@ -74,7 +74,8 @@ def filtered(
     tight = {r.name for r in view.rooms if whole[r.name] > min(r.grow, r.watts) + FIT}
     givers = _givers(view.servers)
     bounds = {
-        s.name: _bounds(s, steps, rooms, tight, (goal or {}).get(s.name, 0), givers) for s in view.servers
+        s.name: _bounds(s, steps, rooms, tight, None if goal is None else goal[s.name], givers)
+        for s in view.servers
     }
     given = {name: min(max(wish, bounds[name][0]), bounds[name][1]) for name, wish in wishes.items()}
     given |= _waiting(view.servers, wishes, rooms, tight)
@@ -118,14 +119,14 @@ def _bounds(
     steps: Steps,
     rooms: Mapping[str, Room],
     tight: Collection[str],
-    goal: int,
+    goal: int | None,
     givers: Mapping[str, int],
 ) -> tuple[int, int]:
     """What it may have after this step."""
     mine = [rooms[name] for name, share in server.places.items() if share > 0 and name in rooms]
     have, step = server.replicas, steps.of(server.replicas)
     low = server.floor if any(r.at_once for r in mine) else max(server.floor, have - step)
-    low = max(low, min(goal, have))
+    low = max(low, min(goal or 0, have))
     lands = server.lands or server.places  # what is new is there
     frozen = [
         rooms[name] for name, share in lands.items() if share > 0 and name in rooms and rooms[name].frozen
@@ -134,6 +135,8 @@ def _bounds(
     high = server.most if not frozen else max(have, server.due) if paid else have
     if any(room.name in tight for room in mine):
         high = min(high, have + step)
+    if goal is not None:
+        high = min(high, max(goal, have))
     low, high = min(low, server.most), min(high, server.most)
     return low, max(low, high)
 
