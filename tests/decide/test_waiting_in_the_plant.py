@@ -1,4 +1,4 @@
-"""Batch work beside people, through the peak of a day under a budget of watts: waiting spares them the watts.
+"""Batch work beside people, through the peak of a day under a budget of watts: waiting makes the peak lower.
 
 The same requests twice: with batch work served as it comes, and with a class whose requests may wait. What
 the rest draws over a day is known from the day before, as it is where the loop ran then.
@@ -47,7 +47,7 @@ DAY = 24.0 * HOUR
 EPOCH = 20_000 * DAY
 PERIOD, END = 60.0, 2.75 * HOUR
 DEADLINE = 1.5 * HOUR
-BUDGET: Watts = 29_500.0
+BUDGET: Watts = 33_500.0
 QUIET, BUSY, BATCH = 7.0, 15.4, 8.0
 """Requests per second of people, and of batch work."""
 TTFT = 2.0
@@ -167,18 +167,16 @@ def the_days_before(rest: dict[Seconds, Watts]) -> Memory:
 
 
 @pytest.mark.slow
-def test_batch_work_waits_for_the_valley_and_people_keep_the_watts() -> None:
+def test_batch_work_waits_for_the_valley_and_the_peak_is_lower() -> None:
     at_once = run(0.0)
     waits = run(DEADLINE, the_days_before(at_once.rest))
     assert at_once.notes == []
     assert any("hall is at" in note for note in waits.notes)
-    # Served at once it takes from people what they are short of; that is all that keeps its own peak low.
-    assert at_once.kept < 0.9
-    assert waits.kept > 0.99
-    assert max(waits.peak, at_once.peak) < 0.95 * BUDGET
-    assert waits.peak < 1.01 * at_once.peak
+    # People come first in any case: the less important pay for what they need.
+    assert min(at_once.kept, waits.kept) > 0.99
+    assert waits.peak < 0.995 * at_once.peak < 0.95 * BUDGET
     # All of it in time, and of the last ten minutes no more is left than came.
-    assert 300.0 < waits.longest < DEADLINE
+    assert 2.0 * at_once.longest < waits.longest < DEADLINE
     bulk = waits.plant.serving("bulk").replicas
     assert waits.plant.record("bulk").lost == 0
     assert bulk.present < 600.0 * BATCH
