@@ -15,7 +15,7 @@ from flyball.solve.build import problem_of
 from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.problem import cost_of, served_by_priority, used, value_of
 from flyball.spec.fleet import Fleet
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 
 SITE = "site"
 CASES = (

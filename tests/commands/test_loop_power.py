@@ -30,7 +30,8 @@ from flyball.commands.operator import run as operate
 from flyball.commands.power_outputs_options import Outputs
 from flyball.operator.power_kinds import PowerObjects
 from flyball.spec.decision import Decision
-from flyball.spec.power import Domain, PowerPlan, PowerSeen, PowerWorkload, WorkloadCap
+from flyball.spec.power import Domain, PowerSeen, PowerWorkload
+from flyball.spec.power_plan import PowerPlan, WorkloadCap
 from flyball.wire.errors import WireError
 from flyball.wire.kinds.inferno_objects import Ref
 

@@ -21,7 +21,6 @@ from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan
 from flyball.spec.power import (
     AbsoluteCap,
-    CapLimit,
     Domain,
     PlacedPod,
     Policy,
@@ -29,8 +28,8 @@ from flyball.spec.power import (
     PowerReading,
     PowerSeen,
     PowerWorkload,
-    WattLimits,
 )
+from flyball.spec.power_plan import CapLimit, WattLimits
 from flyball.testing.make import make_fleet, make_server
 from tests.decide.powered import PoweredRun, policy
 from tests.decide.worlds import fleet_of, server_of, world_of

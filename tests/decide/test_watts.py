@@ -17,7 +17,7 @@ from flyball.report.sentences import short_of
 from flyball.solve.candidates import candidates
 from flyball.spec.fleet import Fleet, Settings
 from flyball.spec.plan import Plan
-from flyball.spec.power import HeatLimit, WattLimits
+from flyball.spec.power_plan import HeatLimit, WattLimits
 from flyball.spec.server import Allocation
 from flyball.testing.make import make_fleet, make_server
 from tests.solve.test_watts import COUNTS, PLACES, landing, powered

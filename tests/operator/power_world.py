@@ -14,18 +14,8 @@ from flyball.operator.kinds import Stored
 from flyball.operator.power_kinds import CLIMATIK, KINDS, PowerKinds
 from flyball.operator.power_published import PowerPublisher
 from flyball.operator.power_recommended import KIND
-from flyball.spec.power import (
-    Domain,
-    DomainState,
-    Policy,
-    PolicyState,
-    PowerAction,
-    PowerPlan,
-    PowerSeen,
-    PowerWorkload,
-    Recommendation,
-    WorkloadRef,
-)
+from flyball.spec.power import Domain, Policy, PowerSeen, PowerWorkload, WorkloadRef
+from flyball.spec.power_plan import DomainState, PolicyState, PowerAction, PowerPlan, Recommendation
 from flyball.wire.kinds import power as kinds
 from flyball.wire.kinds.kind import crd
 from tests.operator.api import Server

@@ -16,7 +16,8 @@ from flyball.operator.power_kinds import KINDS, PowerKinds
 from flyball.operator.power_published import PowerPublisher
 from flyball.operator.power_recommended import KIND
 from flyball.sandbox.cluster import Options, Sandbox
-from flyball.spec.power import Domain, PowerPlan, PowerSeen
+from flyball.spec.power import Domain, PowerSeen
+from flyball.spec.power_plan import PowerPlan
 from flyball.wire.kinds.kind import crd
 from flyball.wire.kinds.power import DEFINITIONS
 from tests.clusters import eventually, fleet, needed

@@ -22,17 +22,8 @@ from flyball.power.tell import Governed
 from flyball.sandbox.monitoring import ALERTMANAGER as PROGRAM
 from flyball.sandbox.monitoring import find_program
 from flyball.sandbox.network import answers, free_ports
-from flyball.spec.power import (
-    Domain,
-    DomainState,
-    Policy,
-    PowerAction,
-    PowerPlan,
-    PowerSeen,
-    PowerWorkload,
-    Recommendation,
-    WorkloadRef,
-)
+from flyball.spec.power import Domain, Policy, PowerSeen, PowerWorkload, WorkloadRef
+from flyball.spec.power_plan import DomainState, PowerAction, PowerPlan, Recommendation
 from flyball.wire.text import decode
 from tests.adapters.notify.builders import Answer, Request, fake
 from tests.clusters import is_here

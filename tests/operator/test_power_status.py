@@ -17,20 +17,16 @@ from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.outcome import decided
 from flyball.spec.power import (
     AbsoluteCap,
-    Ahead,
     Answer,
     Domain,
-    DomainState,
-    Exceeded,
     PlacedPod,
     Policy,
-    PolicyState,
     PowerNode,
     PowerReading,
     PowerSeen,
     RelativeCap,
-    WorkloadCap,
 )
+from flyball.spec.power_plan import Ahead, DomainState, Exceeded, PolicyState, WorkloadCap
 from flyball.wire.kinds.inferno_objects import Ref
 from tests.operator.api import Server
 from tests.operator.power_world import CHAT, LLAMA, RACKS, World, advice, plan, state

@@ -6,7 +6,7 @@ import pytest
 
 from flyball.power.filter import filtered
 from flyball.power.recommend import lost_tokens, recommendation
-from flyball.spec.power import DomainState, PowerAction
+from flyball.spec.power_plan import DomainState, PowerAction
 from tests.power.test_filter import server, view
 
 STATE = DomainState("d", "emergency", 41200.0, True, 40000.0)

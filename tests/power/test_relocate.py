@@ -18,12 +18,12 @@ from flyball.spec.power import (
     PlacedPod,
     Policy,
     PowerNode,
-    PowerPlan,
     PowerReading,
     PowerSeen,
     PowerWorkload,
     Thermal,
 )
+from flyball.spec.power_plan import PowerPlan
 
 TICK, START, EACH, CARDS = 15.0, 60.0, 400.0, 8
 LEVERS = ("hold", "replicas", "placement")

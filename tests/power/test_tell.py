@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyball.power.tell import Change, News, Told, after, changes, gist_of, labels_of, news_of
-from flyball.spec.power import LEVELS, Domain, DomainState, Level, Policy, PowerAction, Recommendation
+from flyball.spec.power import LEVELS, Domain, Level, Policy
+from flyball.spec.power_plan import DomainState, PowerAction, Recommendation
 
 DOMAINS = (Domain("hall", "Site"), Domain("r7", "Rack", parent="hall"))
 POLICY = Policy("chat", namespace="prod", outputs=("slack",))

@@ -15,7 +15,8 @@ from flyball.adapters.kubernetes.power_levers import PowerLevers
 from flyball.adapters.kubernetes.power_original import MANAGER, ORIGINAL, PAUSED, WROTE
 from flyball.adapters.kubernetes.power_write import JOB
 from flyball.sandbox.cluster import Sandbox
-from flyball.spec.power import PowerWorkload, WorkloadCap, WorkloadRef
+from flyball.spec.power import PowerWorkload, WorkloadRef
+from flyball.spec.power_plan import WorkloadCap
 from tests.adapters.kubernetes.governing import replicas
 from tests.clusters import deployment, eventually, pod_spec
 

@@ -14,7 +14,8 @@ from flyball.simulate.plant import Plant
 from flyball.simulate.power_sensor import RACK, PowerSensor, leaving
 from flyball.spec.accelerator import Accelerator, PowerCurve
 from flyball.spec.fleet import Fleet
-from flyball.spec.power import Domain, Policy, PowerPlan, Thermal
+from flyball.spec.power import Domain, Policy, Thermal
+from flyball.spec.power_plan import PowerPlan
 from flyball.spec.profile import IterationTiming, Profile
 from flyball.spec.scenario import (
     Air,

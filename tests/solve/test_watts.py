@@ -18,7 +18,7 @@ from flyball.solve.problem import Problem, cost_of, served_by_priority, used, va
 from flyball.solve.watts import Draw, Landing, heat_rows, stacked, watt_rows
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.fleet import Fleet, Settings
-from flyball.spec.power import HeatLimit, PodDraw, WattLimits
+from flyball.spec.power_plan import HeatLimit, PodDraw, WattLimits
 from flyball.spec.server import Allocation
 from flyball.testing.make import make_fleet, make_problem, make_server
 from tests.solve.test_solvers import POLICIES, enumerated, problems

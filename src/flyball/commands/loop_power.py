@@ -12,7 +12,8 @@ import msgspec
 from flyball.commands.output import say
 from flyball.commands.power_outputs_options import Outputs
 from flyball.spec.decision import Order
-from flyball.spec.power import DeviceProfile, Domain, Mode, Policy, PowerPlan, PowerSeen
+from flyball.spec.power import DeviceProfile, Domain, Mode, Policy, PowerSeen
+from flyball.spec.power_plan import PowerPlan
 from flyball.units import Seconds
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ class Asking:
                 continue
             answer = self._isolated.ask(policy.algorithm, policy.parameters, view)
             if answer.problem:
-                self.problems[f"{policy.namespace}/{policy.name}: {answer.problem}"] = None
+                self.problems[f"{policy.key}: {answer.problem}"] = None
             found |= {name: n for name, n in (answer.replicas or {}).items() if name in mine}
         return found
 

@@ -20,7 +20,7 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.spec.decision import Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ServerPlan
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 from flyball.spec.server import Allocation, Load, Server
 from flyball.spec.service_class import MEAN, Metric
 from flyball.units import RequestsPerSecond, Seconds, Tokens

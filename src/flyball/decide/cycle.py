@@ -40,7 +40,8 @@ from flyball.power.outcome import decided
 from flyball.spec.decision import Decision, Hold, Order, Step
 from flyball.spec.fleet import Fleet
 from flyball.spec.known import Known
-from flyball.spec.power import PowerPlan, PowerSeen
+from flyball.spec.power import PowerSeen
+from flyball.spec.power_plan import PowerPlan
 from flyball.spec.server import Server
 from flyball.spec.service_class import ModelTargets, ServiceClass, promise_of
 from flyball.spec.snapshot import Observation, Snapshot

@@ -17,7 +17,7 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.problem import cost_of, used, value_of
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 from flyball.units import Seconds
 
 

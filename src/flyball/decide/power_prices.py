@@ -16,7 +16,7 @@ from flyball.solve.candidates import Candidates, candidates
 from flyball.solve.watts import WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 from flyball.units import DollarsPerHour, Watts
 
 KILOWATT: Watts = 1000.0

@@ -16,7 +16,7 @@ from flyball.decide.plan import plan
 from flyball.solve.watts import CAP, HEAT, WATTS
 from flyball.spec.fleet import Fleet
 from flyball.spec.plan import Plan, ResourceUse
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 
 SHORT = ("short", "no_capacity")
 """Reasons of servers for which there are too few cards, or watts."""

@@ -23,7 +23,8 @@ from flyball.adapters.notify.patches import PATH
 from flyball.adapters.secrets import Secrets
 from flyball.operator.power_recommended import scaler_of
 from flyball.power.tell import Governed, News, Output, news_of
-from flyball.spec.power import PowerPlan, PowerSeen
+from flyball.spec.power import PowerSeen
+from flyball.spec.power_plan import PowerPlan
 from flyball.units import Seconds
 
 OUTPUTS: tuple[Output, ...] = ("alertmanager", "slack", "gitops")

@@ -21,7 +21,8 @@ from flyball.operator.power_status import FIGURES, Bad
 from flyball.operator.reconciler import WORKERS, Told, moment
 from flyball.operator.statuses import finished, readiness
 from flyball.operator.writes import Leads, NotLeading, Writes
-from flyball.spec.power import DomainState, Lever, Mode, Policy, PowerPlan, PowerSeen
+from flyball.spec.power import Lever, Mode, Policy, PowerSeen
+from flyball.spec.power_plan import DomainState, PowerPlan
 from flyball.units import Seconds
 from flyball.wire.climatik import KIND as CLIMATIK
 from flyball.wire.kinds import power as kinds
@@ -133,7 +134,7 @@ class PowerPublisher:
     def _recommend(
         self, writes: Writes, seen: PowerSeen, plan: PowerPlan, stored: Mapping[Ref, tuple[Stored, Kind]]
     ) -> tuple[str, ...]:
-        silent = {f"{p.namespace}/{p.name}" for p in seen.policies if p.mode == "Observe"}
+        silent = {p.key for p in seen.policies if p.mode == "Observe"}
         spoken = [one for one in plan.recommendations if one.policy not in silent]
 
         def owner(subject: Subject) -> tuple[Stored, Kind] | None:
@@ -203,7 +204,7 @@ class PowerPublisher:
 
     def _tell_modes(self, policies: Iterable[Policy], stored: Mapping[Ref, tuple[Stored, Kind]]) -> None:
         for policy in policies:
-            key = f"{policy.namespace}/{policy.name}"
+            key = policy.key
             was, self._modes[key] = self._modes.get(key), policy.mode
             ref = Ref(POLICY, policy.namespace, policy.name)
             if was is not None and was != policy.mode and ref in stored:

@@ -21,7 +21,8 @@ from flyball.operator.conditions import Document
 from flyball.operator.kinds import Stored
 from flyball.operator.power_status import rounded
 from flyball.operator.writes import Writes
-from flyball.spec.power import LEVELS, Level, PowerSeen, PowerWorkload, Recommendation, WorkloadRef
+from flyball.spec.power import LEVELS, Level, PowerSeen, PowerWorkload, WorkloadRef
+from flyball.spec.power_plan import Recommendation
 from flyball.units import Seconds
 from flyball.wire.kinds import power as kinds
 from flyball.wire.kinds.power_specs import Action, NameRef, NotTaken, PowerRecommendationSpec

@@ -12,18 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flyball.operator.conditions import Document, Holds
 from flyball.operator.statuses import readiness
-from flyball.spec.power import (
-    LEVELS,
-    Ahead,
-    Answer,
-    DomainState,
-    Lever,
-    Policy,
-    PolicyState,
-    PowerPlan,
-    RelativeCap,
-    WorkloadCap,
-)
+from flyball.spec.power import LEVELS, Answer, Lever, Policy, RelativeCap
+from flyball.spec.power_plan import Ahead, DomainState, PolicyState, PowerPlan, WorkloadCap
 from flyball.units import Seconds, Watts
 from flyball.wire.climatik import climatik_status
 from flyball.wire.kinds.power_status import (
@@ -154,7 +144,7 @@ def of_policy(
     that was asked; `untold`: why outputs could not be told; `places`: levers that something moves."""
     if problem or policy is None:
         return PowerPolicyStatus(), (readiness(problem or "it was not looked at yet"),)
-    key = f"{policy.namespace}/{policy.name}"
+    key = policy.key
     state = next((one for one in plan.policies if one.policy == key), PolicyState(key))
     caps = [one for one in plan.caps if one.policy == key]
     reference = None
@@ -213,7 +203,7 @@ def _held(policy: Policy, caps: Sequence[WorkloadCap]) -> Holds:
 
 def of_climatik(policy: Policy, plan: PowerPlan) -> Document:
     """The status of a PowerCappingConfig: watts of its pods, and the same as their domain is foretold."""
-    key = f"{policy.namespace}/{policy.name}"
+    key = policy.key
     state = next((one for one in plan.policies if one.policy == key), PolicyState(key))
     mine = [one for one in plan.domains if not policy.domains or one.domain in policy.domains]
     widest = max(mine, key=lambda one: (one.nodes, one.watts), default=None)

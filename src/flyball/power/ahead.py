@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from flyball.forecast.history import LEVELS, ForecastSettings, History
 from flyball.forecast.observe import coverage, observe
 from flyball.forecast.predict import forecast
-from flyball.spec.power import Ahead
+from flyball.spec.power_plan import Ahead
 from flyball.units import Seconds, Watts
 
 HORIZONS: tuple[Seconds, ...] = (60.0, 300.0, 900.0, 3600.0)

@@ -103,7 +103,7 @@ class Power:
         frozen += [HEAT + name for name in self.inlets if self.is_warm(name)]
         excess = {name: degrees - self._most_degrees(name) for name, degrees in self.inlets.items()}
         self.places = Places(self.tree, seen.nodes, bounded, frozen, excess)
-        self.policies = {f"{p.namespace}/{p.name}": p for p in seen.policies}
+        self.policies = {p.key: p for p in seen.policies}
         self.selected = {key: self._selected(policy) for key, policy in self.policies.items()}
         self.needs = self._needs(needs)
         self.windows, self.caps = self._caps()

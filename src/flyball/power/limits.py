@@ -9,7 +9,8 @@ from statistics import fmean
 from flyball.power.govern import Power
 from flyball.power.view import Room
 from flyball.solve.watts import HEAT
-from flyball.spec.power import CapLimit, HeatLimit, PlacedPod, PodDraw, WattLimits
+from flyball.spec.power import PlacedPod
+from flyball.spec.power_plan import CapLimit, HeatLimit, PodDraw, WattLimits
 from flyball.units import Watts
 
 

@@ -14,18 +14,8 @@ from flyball.power.relocate import Relocation, Sight, relocated
 from flyball.power.view import FIT, ServerView, View, floors, infeasible
 from flyball.power.watch import Watched
 from flyball.solve.watts import HEAT
-from flyball.spec.power import (
-    LEVELS,
-    DomainState,
-    Level,
-    Lever,
-    Mode,
-    Policy,
-    PolicyState,
-    PowerPlan,
-    Recommendation,
-    WorkloadCap,
-)
+from flyball.spec.power import LEVELS, Level, Lever, Mode, Policy
+from flyball.spec.power_plan import DomainState, PolicyState, PowerPlan, Recommendation, WorkloadCap
 from flyball.units import Seconds
 
 REGROW: Seconds = 200.0
@@ -138,8 +128,7 @@ def _with_relocation(power: Power, caps: list[WorkloadCap], one: Relocation, mos
     if mine is None and not one.leaves:
         return caps
     policy = power.policy_of(one.workload)
-    key = f"{policy.namespace}/{policy.name}"
-    made = WorkloadCap(one.workload, most, most, key, "placement", policy.mode, reason=one.reason)
+    made = WorkloadCap(one.workload, most, most, policy.key, "placement", policy.mode, reason=one.reason)
     if mine is not None:
         made = replace(mine, most=most if not one.leaves else min(mine.most, most))
     return [*others, replace(made, leave=(one.leaves,) if one.leaves else ())]
@@ -189,7 +178,7 @@ def _asked(power: Power) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in power.workloads:
         policy = power.policy_of(name)
-        answer = power.seen.answers.get(f"{policy.namespace}/{policy.name}")
+        answer = power.seen.answers.get(policy.key)
         if answer is not None and answer.replicas is not None and name in answer.replicas:
             found[name] = answer.replicas[name]
     return found
@@ -219,11 +208,11 @@ def _cap(
         name,
         most,
         goal,
-        "" if policy is FREE else f"{policy.namespace}/{policy.name}",
+        "" if policy is FREE else policy.key,
         lever_of(policy, server, goal),
         policy.mode,
         act is not None and act.at_once,
-        reason or _warm(power, server) or f"the cap of {policy.namespace}/{policy.name}",
+        reason or _warm(power, server) or f"the cap of {policy.key}",
         power.leaving(name, (goals if done else ideal).went.get(name, ())),
     )
 

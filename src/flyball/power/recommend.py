@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from flyball.power.filter import Filtered
 from flyball.power.view import ServerView, View
-from flyball.spec.power import DomainState, Lever, PowerAction, Recommendation
+from flyball.spec.power import Lever
+from flyball.spec.power_plan import DomainState, PowerAction, Recommendation
 from flyball.units import Seconds, TokensPerSecond, Watts
 
 

@@ -11,17 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from flyball.spec.power import (
-    LEVELS,
-    Domain,
-    DomainState,
-    Level,
-    Lever,
-    Policy,
-    PowerAction,
-    Recommendation,
-    WorkloadRef,
-)
+from flyball.spec.power import LEVELS, Domain, Level, Lever, Policy, WorkloadRef
+from flyball.spec.power_plan import DomainState, PowerAction, Recommendation
 from flyball.units import Seconds
 
 Output = Literal["alertmanager", "slack", "gitops"]
@@ -121,7 +112,7 @@ def news_of(
     governed: Mapping[str, Governed] | None = None,
 ) -> News:
     """What stands for one output: all domains' levels, and what is recommended by policies that name it."""
-    named = {name for p in policies if output in p.outputs for name in (p.name, f"{p.namespace}/{p.name}")}
+    named = {name for p in policies if output in p.outputs for name in (p.name, p.key)}
     found: dict[str, list[Recommendation]] = {}
     for one in recommendations:
         if one.actions and one.expires > now and (not one.policy or one.policy in named):

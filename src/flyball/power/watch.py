@@ -21,17 +21,8 @@ from flyball.power.rise import Rises, learned, rise, threshold
 from flyball.power.sensing import domain_reading
 from flyball.power.tree import Tree
 from flyball.power.view import Room
-from flyball.spec.power import (
-    Ahead,
-    Domain,
-    DomainReading,
-    DomainState,
-    Exceeded,
-    PlacedPod,
-    Policy,
-    PowerNode,
-    PowerReading,
-)
+from flyball.spec.power import Domain, DomainReading, PlacedPod, Policy, PowerNode, PowerReading
+from flyball.spec.power_plan import Ahead, DomainState, Exceeded
 from flyball.units import Seconds, Watts
 
 FIVE_MINUTES: Seconds = 300.0
@@ -109,7 +100,7 @@ def policy_rooms(
     """Windows of relative caps, and the rooms of all caps, both by `namespace/name`; drawn by its pods."""
     kept, rooms = dict(windows), {}
     for policy in policies:
-        key = f"{policy.namespace}/{policy.name}"
+        key = policy.key
         if policy.cap is None:
             continue
         window = getattr(policy.cap, "window", None)

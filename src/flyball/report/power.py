@@ -13,7 +13,8 @@ from rich.table import Table
 from flyball.loop.record import Cycle
 from flyball.power.view import ServerView
 from flyball.report.curves import Chart
-from flyball.spec.power import LEVELS, DomainState, Level, Lever, PlacedPod, PowerPlan, PowerSeen
+from flyball.spec.power import LEVELS, Level, Lever, PlacedPod, PowerSeen
+from flyball.spec.power_plan import DomainState, PowerPlan
 from flyball.units import Seconds, TokensPerSecond, Watts
 
 GAP = 3.0

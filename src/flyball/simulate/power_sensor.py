@@ -17,12 +17,12 @@ from flyball.spec.power import (
     PodPhase,
     Policy,
     PowerNode,
-    PowerPlan,
     PowerReading,
     PowerSeen,
     PowerWorkload,
     WorkloadRef,
 )
+from flyball.spec.power_plan import PowerPlan
 from flyball.spec.scenario import Draw, Host, PowerFault, PowerMeasuring
 from flyball.spec.snapshot import Scrape
 from flyball.units import Seconds, Watts

@@ -12,7 +12,7 @@ from flyball.solve.greedy import DIGITS
 from flyball.solve.problem import NONE, Problem
 from flyball.solve.watts import Rows, rows_of
 from flyball.spec.fleet import Fleet
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 
 
 def problem_of(

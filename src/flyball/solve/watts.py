@@ -22,7 +22,7 @@ import numpy as np
 from flyball.solve.candidates import Candidates
 from flyball.solve.problem import BoolArray, FloatArray, IntArray
 from flyball.spec.fleet import Fleet
-from flyball.spec.power import WattLimits
+from flyball.spec.power_plan import WattLimits
 
 WATTS, HEAT, CAP = "watts ", "heat ", "cap "
 """Prefixes of row names, so that no domain is taken for a type of cards."""

@@ -8,7 +8,7 @@ import msgspec
 
 from flyball.spec.known import Known
 from flyball.spec.plan import Option, Plan
-from flyball.spec.power import PowerPlan
+from flyball.spec.power_plan import PowerPlan
 from flyball.units import DollarsPerHour, RequestsPerSecond, Seconds
 
 Cause = Literal[

@@ -13,7 +13,8 @@ from flyball.adapters.kubernetes.placement import FROM_HOT, PLACEMENT, TO_COOL, 
 from flyball.adapters.kubernetes.power import RACK
 from flyball.adapters.kubernetes.webhook import placing_by_address
 from flyball.operator.placing import PATH, Placing
-from flyball.spec.power import Domain, DomainState, Level, PowerNode, PowerPlan, PowerSeen
+from flyball.spec.power import Domain, Level, PowerNode, PowerSeen
+from flyball.spec.power_plan import DomainState, PowerPlan
 from flyball.wire.admission import Asked
 
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"

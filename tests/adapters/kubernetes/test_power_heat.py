@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flyball.adapters.kubernetes.deletion_cost import DELETION_COST, LEAST
 from flyball.adapters.kubernetes.power_heat import CLASSES, STEP, HotPod, chosen, classes, marks, own_cost
 from flyball.adapters.kubernetes.power_original import MANAGER
-from flyball.spec.power import WorkloadCap
+from flyball.spec.power_plan import WorkloadCap
 
 COSTS = st.none() | st.integers(-STEP // 2 + 1, STEP // 2 - 1)
 

@@ -14,7 +14,8 @@ from flyball.adapters.kubernetes.lease import Lease
 from flyball.adapters.kubernetes.listing import AUTOSCALERS, SCALED_OBJECTS
 from flyball.adapters.kubernetes.power_levers import PowerLevers
 from flyball.adapters.kubernetes.power_original import MANAGER, ORIGINAL, PAUSED, WROTE
-from flyball.spec.power import PowerWorkload, WorkloadCap, WorkloadRef
+from flyball.spec.power import PowerWorkload, WorkloadRef
+from flyball.spec.power_plan import WorkloadCap
 from tests.adapters.kubernetes.power_memory import Document, Server
 
 SPACE = "serving"

@@ -10,15 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from flyball.power.tell import Governed, News, news_of
-from flyball.spec.power import (
-    Domain,
-    DomainState,
-    Level,
-    Policy,
-    PowerAction,
-    Recommendation,
-    WorkloadRef,
-)
+from flyball.spec.power import Domain, Level, Policy, WorkloadRef
+from flyball.spec.power_plan import DomainState, PowerAction, Recommendation
 
 DOMAINS = (
     Domain("hall", "Site"),

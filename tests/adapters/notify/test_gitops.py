@@ -24,7 +24,7 @@ from flyball.adapters.notify.http import NotifyError
 from flyball.adapters.notify.patches import checked_path, proposal, subject_of
 from flyball.adapters.secrets import Secret, Secrets
 from flyball.power.tell import News
-from flyball.spec.power import PowerAction, Recommendation
+from flyball.spec.power_plan import PowerAction, Recommendation
 from flyball.wire.text import decode
 from tests.adapters.notify.builders import Answer, Fake, Request, advice, fake, news, state
 

@@ -14,7 +14,7 @@ from flyball.adapters.notify.blocks import escaped, message
 from flyball.adapters.notify.slack import Slack
 from flyball.adapters.secrets import Secret, SecretError, Secrets
 from flyball.power.tell import changes
-from flyball.spec.power import PowerAction
+from flyball.spec.power_plan import PowerAction
 from tests.adapters.notify.builders import Answer, Fake, Request, advice, fake, news, state
 
 LIMITS = {"header": ("plain_text", 150), "section": ("mrkdwn", 3000)}

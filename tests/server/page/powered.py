@@ -9,18 +9,14 @@ from msgspec.structs import replace
 
 from flyball.loop.record import Cycle
 from flyball.server.page.live import Live
-from flyball.spec.power import (
+from flyball.spec.power import Domain, Policy, PowerNode, PowerSeen, Thermal
+from flyball.spec.power_plan import (
     Ahead,
-    Domain,
     DomainState,
-    Policy,
     PolicyState,
     PowerAction,
-    PowerNode,
     PowerPlan,
-    PowerSeen,
     Recommendation,
-    Thermal,
     WorkloadCap,
 )
 from tests.server.page.builders import PERIOD, live

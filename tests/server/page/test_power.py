@@ -12,7 +12,8 @@ from litestar.testing import TestClient
 
 from flyball.server.page.power import BACK, HIGH, POINTS, ROWS, WIDE, drawing, power_view, thinned
 from flyball.server.page.routes import app_of
-from flyball.spec.power import Ahead, Domain, DomainState, PowerNode, PowerPlan, PowerSeen
+from flyball.spec.power import Domain, PowerNode, PowerSeen
+from flyball.spec.power_plan import Ahead, DomainState, PowerPlan
 from tests.server.page.builders import live
 from tests.server.page.powered import HORIZONS, NASTY_RACK, WORTH, plan, powered, seen, show
 

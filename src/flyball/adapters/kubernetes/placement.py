@@ -9,7 +9,8 @@ import msgspec
 
 from flyball.adapters.kubernetes.labels import OURS
 from flyball.adapters.kubernetes.power import RACK
-from flyball.spec.power import LEVELS, PowerPlan, PowerSeen
+from flyball.spec.power import LEVELS, PowerSeen
+from flyball.spec.power_plan import PowerPlan
 from flyball.units import Watts
 
 PLACEMENT = f"{OURS}power-placement"

@@ -14,7 +14,8 @@ from flyball.adapters.kubernetes.deletion_cost import DELETION_COST
 from flyball.adapters.kubernetes.objects import Metadata, Read, RunningSpec
 from flyball.adapters.kubernetes.pods import HASHES
 from flyball.adapters.kubernetes.power_original import MANAGER
-from flyball.spec.power import WorkloadCap, WorkloadRef
+from flyball.spec.power import WorkloadRef
+from flyball.spec.power_plan import WorkloadCap
 
 STEP = 2**20
 """Between classes of heat; a cost of a user's own beyond half of it, either way, is left alone."""

@@ -31,7 +31,8 @@ from flyball.adapters.kubernetes.power_original import (
 from flyball.adapters.kubernetes.power_write import PLAIN, Place, PlaceWriter, Wish
 from flyball.adapters.kubernetes.template import pointer
 from flyball.adapters.kubernetes.write import Left, Writer
-from flyball.spec.power import PowerWorkload, WorkloadCap
+from flyball.spec.power import PowerWorkload
+from flyball.spec.power_plan import WorkloadCap
 from flyball.units import Seconds
 
 WORKERS = 8

@@ -12,7 +12,8 @@ import msgspec
 
 from flyball.adapters.notify import words
 from flyball.power.tell import News, Topic
-from flyball.spec.power import LEVELS, Level, Recommendation
+from flyball.spec.power import LEVELS, Level
+from flyball.spec.power_plan import Recommendation
 from flyball.units import Seconds
 
 NEAR, SHEDDING = "FlyballPowerNear", "FlyballPowerShedding"

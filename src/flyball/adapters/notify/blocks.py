@@ -9,7 +9,7 @@ from typing import Any
 
 from flyball.adapters.notify import words
 from flyball.power.tell import Change, News
-from flyball.spec.power import Recommendation
+from flyball.spec.power_plan import Recommendation
 
 HEADER, SECTION, TEXT = 150, 3000, 3000
 LINES = 40

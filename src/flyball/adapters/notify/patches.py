@@ -14,7 +14,7 @@ import msgspec
 
 from flyball.adapters.notify import words
 from flyball.power.tell import Governed, News, Topic
-from flyball.spec.power import PowerAction, Recommendation
+from flyball.spec.power_plan import PowerAction, Recommendation
 from flyball.wire.text import encode_yaml
 
 FIELD_MANAGER = "flyball-power"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from flyball.power.tell import News, Topic
-from flyball.spec.power import PowerAction, Recommendation
+from flyball.spec.power_plan import PowerAction, Recommendation
 from flyball.units import Seconds
 
 Stamp = str

@@ -8,16 +8,8 @@ import msgspec
 
 from flyball.power.tree import tree_of
 from flyball.report.sentences import money
-from flyball.spec.power import (
-    LEVELS,
-    Ahead,
-    Domain,
-    DomainState,
-    PowerPlan,
-    PowerSeen,
-    Recommendation,
-    WorkloadCap,
-)
+from flyball.spec.power import LEVELS, Domain, PowerSeen
+from flyball.spec.power_plan import Ahead, DomainState, PowerPlan, Recommendation, WorkloadCap
 from flyball.units import Seconds, Watts
 
 BACK: Seconds = 3600.0
@@ -112,7 +104,7 @@ def power_view(seen: PowerSeen, plan: PowerPlan, history: History = ()) -> Power
         for one in order
         if one.name in keep
     )
-    modes = {f"{p.namespace}/{p.name}": p.mode for p in seen.policies}
+    modes = {p.key: p.mode for p in seen.policies}
     return PowerView(
         rows=rows,
         unseen=len(order) - len(rows),
