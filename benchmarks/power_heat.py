@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from flyball.decide.law import Flyball
 from flyball.decide.plan import plan
+from flyball.loop.ports import Configured
 from flyball.loop.runner import Runner
 from flyball.simulate.levers import SYNC, Levers
 from flyball.simulate.plant import Plant
@@ -235,7 +236,7 @@ def run(one: Made, seed: int, load: float, limit: float | None, end: Seconds = E
     sensor = PowerSensor(plant, one.believed, domains, (policy,), measuring, tau=tau, seed=seed, epoch=1.7e9)
     runner = Runner(
         Flyball(Steering(calibrate=False)),
-        _Same(one.believed),
+        Configured(one.believed),
         plant,
         levers,
         plant,
@@ -266,16 +267,6 @@ def run(one: Made, seed: int, load: float, limit: float | None, end: Seconds = E
         tokens / asked,
         max(used) / (len(one.world.nodes) * CARDS),
     )
-
-
-class _Same:
-    """A source that never changes."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def fleet(self) -> Fleet:
-        return self._fleet
 
 
 class Row(NamedTuple):

@@ -33,6 +33,7 @@ from flyball.decide.law import Flyball
 from flyball.decide.memory import Memory
 from flyball.laws.law import Law
 from flyball.laws.static import Static
+from flyball.loop.ports import Configured
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
 from flyball.power.watch import FIVE_MINUTES
@@ -40,7 +41,6 @@ from flyball.simulate.hall import STEP
 from flyball.simulate.levers import SYNC, Levers
 from flyball.simulate.plant import Plant
 from flyball.simulate.power_sensor import PowerSensor, leaving
-from flyball.spec.fleet import Fleet
 from flyball.spec.power import Domain, Mode, Policy
 from flyball.spec.steering import Steering
 from flyball.units import Seconds, Watts
@@ -116,16 +116,6 @@ class Warm(NamedTuple):
     """Replicas at the peak, by service."""
 
 
-class Believed(NamedTuple):
-    """A source that never changes."""
-
-    known: Fleet
-
-    def fleet(self) -> Fleet:
-        """What is believed."""
-        return self.known
-
-
 class Policed(NamedTuple):
     """What a policy is made of."""
 
@@ -171,7 +161,7 @@ def steer(
         )
     runner = Runner(
         policed.law,
-        Believed(one.believed),
+        Configured(one.believed),
         plant,
         cut or levers,
         plant,

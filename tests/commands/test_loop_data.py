@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from flyball.client.tuner import TunerClient
 from flyball.commands.loop_data import Data, Tuned
+from flyball.loop.ports import Configured
 from flyball.server.service.run import Options, Serving
 from flyball.server.tuner import service
 from flyball.spec.calibration import Tuning
-from flyball.spec.fleet import Fleet
 from flyball.spec.profile import ChunkedTiming
 from flyball.spec.server import Allocation, Load, Server
 from flyball.wire.errors import WireError
@@ -83,16 +83,6 @@ def tuner() -> Iterator[str]:
     thread.join(10.0)
 
 
-class Still:
-    """A source of one fleet."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def fleet(self) -> Fleet:
-        return self._fleet
-
-
 def test_a_tuner_elsewhere_corrects_the_profiles(tmp_path: Path, tuner: str) -> None:
     write(tmp_path)
     fleet = Data(tmp_path, False).fleet()
@@ -102,11 +92,11 @@ def test_a_tuner_elsewhere_corrects_the_profiles(tmp_path: Path, tuner: str) -> 
         current=Allocation("A100", 1, 64, itl=0.012, ttft=0.05),
     )  # fmt: skip
     with TunerClient(tuner) as client:
-        tuned = Tuned(Still(fleet), client, lambda: [replica])
+        tuned = Tuned(Configured(fleet), client, lambda: [replica])
         assert tuned.fleet() == fleet  # it has too little to go by
         for i in range(8):
             busier = replace(replica, load=replace(load, arrival_rate=1.0 + 0.3 * i))
-            tuned = Tuned(Still(fleet), client, lambda busier=busier: [busier])  # type: ignore[misc]
+            tuned = Tuned(Configured(fleet), client, lambda busier=busier: [busier])  # type: ignore[misc]
             made = tuned.fleet()
     (profile,) = made.profiles
     assert isinstance(profile.timing, ChunkedTiming)
@@ -120,6 +110,6 @@ def test_a_tuner_that_does_not_answer_is_told_once(
     write(tmp_path)
     fleet = Data(tmp_path, False).fleet()
     with TunerClient("http://127.0.0.1:9", timeout=1.0) as client:
-        tuned = Tuned(Still(fleet), client, lambda: [])
+        tuned = Tuned(Configured(fleet), client, lambda: [])
         assert tuned.fleet() == tuned.fleet() == fleet
     assert capsys.readouterr().err.count("the tuner:") == 1

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.physics.power import power
+from flyball.physics.power import busy, busy_of, power, power_of
+from flyball.spec.accelerator import PowerCurve
 
 
 def watts(idle: float, full: float, mid: float, at: float, utilization: float) -> float:
@@ -37,3 +38,18 @@ def test_more_use_is_never_fewer_watts(at: float, one: float, other: float) -> N
 def test_beyond_the_ends_is_the_end() -> None:
     assert watts(100, 700, 400, 0.5, 1.7) == 700
     assert watts(100, 700, 400, 0.5, -1.0) == 100
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("utilization", [0.0, 0.3, 0.8, 1.0])
+def test_one_curve_is_as_an_array_of_it(at: float, utilization: float) -> None:
+    points = (100.0, 700.0, 500.0, at)
+    curve = PowerCurve(*points)
+    assert power_of(curve, utilization) == watts(*points, utilization)
+    assert busy_of(curve) == busy(*(np.array([v]) for v in points))[0]
+
+
+def test_busy_is_the_upper_piece_at_no_use_but_idle_at_least() -> None:
+    assert busy_of(PowerCurve(100.0, 700.0, 500.0, 0.5)) == 300.0
+    assert busy_of(PowerCurve(100.0, 700.0, 300.0, 0.5)) == 100.0
+    assert busy_of(PowerCurve(100.0, 700.0, 700.0, 1.0)) == 100.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from msgspec.structs import replace
 
 from flyball.power.algorithms.find import BUILT_IN
 from flyball.power.filter import Steps, filtered
-from flyball.power.view import FIT, Room, ServerView, View, floors, infeasible
+from flyball.power.spread import Spread
+from flyball.power.view import FIT, Group, Room, ServerView, View, floors, infeasible
 
 
 def server(name: str, replicas: int, **more: Any) -> ServerView:
@@ -51,6 +53,16 @@ def test_who_has_lost_something_or_makes_fewer_tokens_of_a_watt_goes_first() -> 
     assert filtered(view(1100.0, keen, slow, at_once=True), {}).replicas == {"keen": 8, "slow": 3}
     lost = server("keen", 7, tokens=100.0, wanted=8)
     assert filtered(view(1100.0, lost, slow, at_once=True), {}).replicas == {"keen": 3, "slow": 8}
+
+
+def test_who_goes_does_not_hang_on_the_order_of_a_set() -> None:
+    rooms = ("a", "b", "c")
+    weights = [dict(zip(rooms, each, strict=True)) for each in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))]
+    there = server("s", 2, groups=tuple(Group(1, one) for one in weights))
+    for over in permutations(rooms):
+        spread = Spread(there)
+        assert spread.take(over)
+        assert spread.went == [0]
 
 
 def test_nobody_goes_below_the_goal_because_the_step_of_another_is_short() -> None:

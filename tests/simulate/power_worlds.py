@@ -14,6 +14,7 @@ import numpy as np
 
 from flyball.decide.law import Flyball
 from flyball.decide.plan import plan
+from flyball.loop.ports import Configured
 from flyball.loop.record import Cycle
 from flyball.loop.runner import Runner
 from flyball.simulate.hall import STEP
@@ -56,16 +57,6 @@ CALM: Seconds = 840.0
 """From when on the load is steady again."""
 END: Seconds = 1440.0
 PRIORITIES = (1, 10, 50, 100)
-
-
-class Believed:
-    """A source that never changes."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def fleet(self) -> Fleet:
-        return self._fleet
 
 
 @dataclass(frozen=True)
@@ -292,7 +283,7 @@ def run(seed: int, enforce: bool = True, end: Seconds = END) -> tuple[Row, list[
     sensor = PowerSensor(plant, one.believed, caps, (policy,), one.measuring, tau=tau, seed=seed, epoch=1.7e9)
     runner = Runner(
         Flyball(Steering(calibrate=False)),  # it takes half of the time, and is of no matter here
-        Believed(one.believed),
+        Configured(one.believed),
         plant,
         levers,
         plant,

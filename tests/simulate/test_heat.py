@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.power_heat import END, KEPT, SUPPLY, made, run
 from flyball.decide.law import Flyball
+from flyball.loop.ports import Configured
 from flyball.loop.runner import Runner
 from flyball.simulate.plant import Plant
 from flyball.simulate.power_sensor import RACK, PowerSensor, leaving
@@ -88,7 +89,7 @@ def tight(levers: tuple[Any, ...]) -> tuple[Plant, list[PowerPlan], list[int]]:
         plant, believed, tuple(racks), (policy,), PowerMeasuring("whole", error=0.01, model=0.02), tau=65.0
     )
     law = Flyball(Steering(calibrate=False))
-    runner = Runner(law, _Same(believed), plant, plant, plant, power=eyes, limit=None, wall=lambda: 0.0)
+    runner = Runner(law, Configured(believed), plant, plant, plant, power=eyes, limit=None, wall=lambda: 0.0)
     plans, serving = [], []
     for tick in range(100):
         plant.run(PERIOD * tick)
@@ -104,14 +105,6 @@ def tight(levers: tuple[Any, ...]) -> tuple[Plant, list[PowerPlan], list[int]]:
         for server in servers:
             serving.append(sum(one.state == "ready" for one in plant.standing(server.name)))
     return plant, plans, serving
-
-
-class _Same:
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def fleet(self) -> Fleet:
-        return self._fleet
 
 
 def where(plant: Plant) -> dict[str, int]:

@@ -100,6 +100,7 @@ def live_of(
 ) -> tuple[Live, SimulatedStage]:
     """The scenario's plant, the loop around it, and what the page needs of both."""
     from flyball.decide.law import Flyball
+    from flyball.loop.ports import Configured
     from flyball.loop.runner import Runner
     from flyball.server.page.board import Board
     from flyball.server.page.live import Live, Scenery
@@ -165,17 +166,6 @@ def resumed(ledger: Ledger, fleet: Fleet, now: float) -> Memory | None:
 
 def _models(fleet: Fleet) -> set[tuple[str, str]]:
     return {(s.name, s.model) for s in fleet.servers}
-
-
-class Configured:
-    """A fleet that stays as it is configured."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def fleet(self) -> Fleet:
-        """The fleet."""
-        return self._fleet
 
 
 def begin(live: Live, stage: SimulatedStage, seconds: float) -> None:

@@ -12,8 +12,9 @@ When those that wait came is not to be seen. They go in order, so it is known fr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
+
+import numpy as np
 
 from flyball.decide.demand import FORECAST
 from flyball.decide.memory import ServerMemory
@@ -87,24 +88,22 @@ def counted(before: Count, now: Seconds, rate: RequestsPerSecond, deadline: Seco
     return (*kept[begin:], (now, number + rate * (now - last)))
 
 
-def waiting_since(count: Count, waiting: float, at: Seconds) -> float:
-    """How many of those that wait came by a time; of whom it is not known when, long ago."""
+def waiting_since(count: Count, waiting: float, times: Sequence[Seconds]) -> list[float]:
+    """How many of those that wait came by each time; of whom it is not known when, long ago."""
     if not count:
-        return waiting
-    return min(max(waiting - (count[-1][1] - _at(count, at)), 0.0), waiting)
+        return [waiting] * len(times)
+    known, came = np.array(count).T
+    since = came[-1] - np.interp(times, known, came)
+    found: list[float] = np.clip(waiting - since, 0.0, waiting).tolist()
+    return found
 
 
-def _at(count: Count, at: Seconds) -> float:
-    for (t0, n0), (t1, n1) in pairwise(count):
-        if at <= t1:
-            return n0 + (n1 - n0) * max(at - t0, 0.0) / (t1 - t0)
-    return count[-1][1]
-
-
-def rest_of(power: Power, waiters: Collection[str], before: Mapping[str, History]) -> dict[str, History]:
+def rest_of(
+    power: Power, servers: Iterable[ServerView], waiters: Collection[str], before: Mapping[str, History]
+) -> dict[str, History]:
     """By domain the history of what all but the waiters draw, or would if they had what they want."""
     found = {}
-    others = [s for s in power.view(("Enforce",)).servers if s.name not in waiters]
+    others = [s for s in servers if s.name not in waiters]
     back = [(s.places, max(s.watts(s.ceiling) - s.watts(s.replicas), 0.0)) for s in others]
     for name, one in power.watched.items():
         if one.room is None:
@@ -125,10 +124,14 @@ def rest_of(power: Power, waiters: Collection[str], before: Mapping[str, History
 
 
 def deferrals(
-    power: Power, waiters: Mapping[str, Waiter], rest: Mapping[str, History], now: Seconds
+    power: Power,
+    enforced: Iterable[ServerView],
+    waiters: Mapping[str, Waiter],
+    rest: Mapping[str, History],
+    now: Seconds,
 ) -> dict[str, Deferral]:
     """What of each is served now; `now` by the clock of arrivals."""
-    servers = {s.name: s for s in power.view(("Enforce",)).servers if s.name in waiters}
+    servers = {s.name: s for s in enforced if s.name in waiters}
     order = sorted(servers, key=lambda name: (waiters[name].priority, name))
     made: dict[str, Filled] = {}
     sides: dict[str, dict[str, Side]] = {}
@@ -163,7 +166,7 @@ def _work(waiter: Waiter, slots: Sequence[Seconds], now: Seconds) -> Work:
     for rate in rates:
         total += max(rate, 0.0) * slot
         come.append(total)
-    due = [waiting_since(waiter.memory.arrived, waiting, now + end - waiter.within) for end in slots]
+    due = waiting_since(waiter.memory.arrived, waiting, [now + end - waiter.within for end in slots])
     return Work(come, due, waiter.most * waiter.rate)
 
 

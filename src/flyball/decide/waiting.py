@@ -92,8 +92,11 @@ def waiting(
             one.cards if most is None else min(one.cards, most),
             spare + ROUNDED_UP,
         )
-    rest = rest_of(power, [*waiters, *blind], before) if waiters else dict(before)
-    found = deferrals(power, waiters, rest, now)
+    rest, found = dict(before), dict[str, Deferral]()
+    if waiters:
+        servers = power.view(("Enforce",)).servers
+        rest = rest_of(power, servers, [*waiters, *blind], before)
+        found = deferrals(power, servers, waiters, rest, now)
     for name, memory in memories.items():
         if memory.deferred and not (name in found and found[name].domain):
             memories[name] = replace(memory, deferred=())

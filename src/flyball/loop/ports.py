@@ -29,6 +29,17 @@ class FleetSource(Protocol):
         ...
 
 
+class Configured:
+    """A fleet that stays as it is configured."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def fleet(self) -> Fleet:
+        """The fleet."""
+        return self._fleet
+
+
 class Sensor(Protocol):
     """What can be seen of the running fleet."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from flyball.spec.accelerator import PowerCurve
+from flyball.units import Watts
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -33,3 +36,20 @@ def busy(idle: FloatArray, full: FloatArray, mid_power: FloatArray, mid_util: Fl
     slope = (full - mid_power) / np.where(mid_util < 1, 1.0 - mid_util, 1.0)
     result: FloatArray = np.where(mid_util < 1, np.maximum(mid_power - slope * mid_util, idle), idle)
     return result
+
+
+def power_of(curve: PowerCurve, utilization: float) -> Watts:
+    """`power` of one curve, in watts."""
+    return float(power(*_points(curve), np.asarray(utilization)))
+
+
+def busy_of(curve: PowerCurve) -> Watts:
+    """`busy` of one curve, in watts."""
+    return float(busy(*_points(curve)))
+
+
+def _points(curve: PowerCurve) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    idle, full, mid_power, mid_util = np.array(
+        (curve.idle, curve.full, curve.mid_power, curve.mid_util), dtype=np.float64
+    )
+    return idle, full, mid_power, mid_util

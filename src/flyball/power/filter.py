@@ -86,7 +86,7 @@ def filtered(
     drawn = _drawn(view, spreads)
     lows = {name: low for name, (low, _) in bounds.items()}
     _grow(view, lows, spreads, drawn)
-    _take(view, {r.name: r.watts for r in view.rooms}, lows, spreads, drawn)
+    _take(view, lows, spreads, drawn)
     drawn = _drawn(view, spreads)
     short = {r.name: drawn[r.name] - r.watts for r in view.rooms if drawn[r.name] > r.watts + FIT}
     replicas = {name: one.replicas for name, one in spreads.items()}
@@ -201,49 +201,29 @@ def _grow(
         most = min(room.grow, room.watts)
         full = room.frozen or now[room.name] > most
         limit[room.name] = min(now[room.name], room.watts) if full else most
-    over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
-    ranks = _ranks(view)
-
-    def give_up(server: ServerView, least: int) -> None:
-        spread = spreads[server.name]
-        while over and spread.replicas > max(server.replicas, lows[server.name], least):
-            if not _one_less(spread, limit, drawn, over, new=True):
-                return
-
+    squeeze, ranks = _Squeeze(limit, spreads, drawn), _ranks(view)
     for server in (s for _, those in ranks for s in those):
-        give_up(server, server.due)
+        squeeze.take(server, max(server.replicas, lows[server.name], server.due), new=True)
     waits: set[str] = set()  # for less important ones, which could give more there in a later step
     for priority, those in ranks:
         for server in those:
-            give_up(server, 0)
+            squeeze.take(server, max(server.replicas, lows[server.name]), new=True)
         more = [spreads[s.name] for s in view.servers if s.priority < priority and spreads[s.name].new]
+        asked = {room for one in more for room, weight in one.lands.items() if weight > 0} - waits
         for server in those:
-            spread = spreads[server.name]
-            while spread.replicas > lows[server.name]:
-                asked = {room for room in over if any(one.lands.get(room, 0.0) > 0 for one in more)}
-                if not asked - waits or not _one_less(spread, limit, drawn, over, asked=asked - waits):
-                    break
-        left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
-        waits |= {room for room in limit for spread in left if spread.is_in(room)}
+            squeeze.take(server, lows[server.name], asked)
+        waits |= squeeze.left_by(those)
 
 
 def _take(
-    view: View,
-    limit: Mapping[str, Watts],
-    lows: Mapping[str, int],
-    spreads: Mapping[str, Spread],
-    drawn: dict[str, Watts],
+    view: View, lows: Mapping[str, int], spreads: Mapping[str, Spread], drawn: dict[str, Watts]
 ) -> None:
     """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold."""
-    over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
+    squeeze = _Squeeze({r.name: r.watts for r in view.rooms}, spreads, drawn)
     for _, those in _ranks(view):
         for server in those:
-            spread = spreads[server.name]
-            while over and spread.replicas > lows[server.name]:
-                if not _one_less(spread, limit, drawn, over):
-                    break
-        left = [spreads[s.name] for s in those if spreads[s.name].replicas > s.floor]
-        over -= {room for room in over for spread in left if spread.is_in(room)}
+            squeeze.take(server, lows[server.name])
+        squeeze.over -= squeeze.left_by(those)
 
 
 def _ranks(view: View) -> list[tuple[int, list[ServerView]]]:
@@ -254,24 +234,37 @@ def _ranks(view: View) -> list[tuple[int, list[ServerView]]]:
     ]
 
 
-def _one_less(
-    spread: Spread,
-    limit: Mapping[str, Watts],
-    drawn: dict[str, Watts],
-    over: set[str],
-    asked: Collection[str] = (),
-    new: bool = False,
-) -> bool:
-    """Take a replica where it helps rooms that do not hold. False: it helps none. `new`: of those to come."""
-    before = spread.drawn()
-    if not spread.take(asked or over, new):
-        return False
-    after = spread.drawn()
-    for room, watts in before.items():
-        if room in drawn:
-            drawn[room] += after[room] - watts
-            if drawn[room] <= limit[room] + FIT:
-                over.discard(room)
-            elif after[room] > watts:  # its load has gone there
-                over.add(room)
-    return True
+class _Squeeze:
+    """Rooms that do not hold, while replicas go from them."""
+
+    def __init__(
+        self, limit: Mapping[str, Watts], spreads: Mapping[str, Spread], drawn: dict[str, Watts]
+    ) -> None:
+        self.limit, self.spreads, self.drawn = limit, spreads, drawn
+        self.over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
+
+    def take(
+        self, server: ServerView, least: int, rooms: Collection[str] | None = None, new: bool = False
+    ) -> None:
+        """Take replicas, down to so many, while it helps these of the rooms. `new`: only those to come."""
+        spread = self.spreads[server.name]
+        while spread.replicas > least:
+            over = self.over if rooms is None else self.over.intersection(rooms)
+            before = spread.drawn()
+            if not over or not spread.take(over, new):
+                return
+            self._went(before, spread.drawn())
+
+    def left_by(self, servers: Sequence[ServerView]) -> set[str]:
+        """Rooms in which these have something above their floors."""
+        left = [self.spreads[s.name] for s in servers if self.spreads[s.name].replicas > s.floor]
+        return {room for room in self.limit for spread in left if spread.is_in(room)}
+
+    def _went(self, before: Mapping[str, Watts], after: Mapping[str, Watts]) -> None:
+        for room, watts in before.items():
+            if room in self.drawn:
+                self.drawn[room] += after[room] - watts
+                if self.drawn[room] <= self.limit[room] + FIT:
+                    self.over.discard(room)
+                elif after[room] > watts:  # its load has gone there
+                    self.over.add(room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 from flyball.power.view import ServerView
@@ -56,7 +57,8 @@ class Spread:
         places += [at for at, count in enumerate(self.counts) if count and not new]
         if not places:
             return False
-        helps = {at: sum(self.rooms(at).get(room, 0.0) for room in over) for at in places}
+        # Exact, as the order of a set is that of its process, and a tie must not hang on it.
+        helps = {at: math.fsum(self.rooms(at).get(room, 0.0) for room in over) for at in places}
         best = max(places, key=lambda at: (helps[at], at == NEW, self.counts[at] if at != NEW else 0, -at))
         if over and helps[best] <= 0:
             return False

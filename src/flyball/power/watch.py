@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from flyball.forecast.history import History
@@ -121,7 +122,9 @@ def _domain(
     known = reading.known
     governed = (*(g for g in before.governed if now - LATELY < g[0] < now), (now, reading.governed))
     # What is read is older than the pods are: those that ended since are in the one and not in the other.
-    then = sum(share * _at(governed, now - age) for age, share in reading.ages)
+    times, drew = np.array(governed).T
+    each = np.interp([now - age for age, _ in reading.ages], times, drew).tolist()
+    then = sum(share * watts for (_, share), watts in zip(reading.ages, each, strict=True))
     budget = budget_at(domain, now)
     sure = known.watts if known.complete else None
     balance = balanced(before.balance, now, sure, then)
@@ -188,16 +191,6 @@ def _corrected(reading: DomainReading, gain: float, rest: Watts) -> DomainReadin
         committed=gain * reading.committed,
         ungoverned=rest,
     )
-
-
-def _at(series: Sequence[tuple[Seconds, Watts]], time: Seconds) -> Watts:
-    """A series at a time, straight between its points."""
-    before = [one for one in series if one[0] <= time]
-    after = [one for one in series if one[0] > time]
-    if not before or not after:
-        return (before or after)[-1 if before else 0][1]
-    (t0, w0), (t1, w1) = before[-1], after[0]
-    return w0 + (w1 - w0) * (time - t0) / (t1 - t0)
 
 
 def _room(reading: DomainReading, act: Act, theta: Watts, others: Watts) -> Room:

@@ -12,14 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from flyball.adapters.kubernetes.engine import cards_of, counts, whole
 from flyball.adapters.kubernetes.governed import Cluster, Governed, PodState
 from flyball.adapters.kubernetes.nodes import PRODUCTS, SHARED, CardType
 from flyball.adapters.kubernetes.objects import Node, Pod
-from flyball.physics.power import FloatArray, busy, power
+from flyball.physics.power import busy_of, power_of
 from flyball.profiles.library import IDLE_SHARE
 from flyball.spec.accelerator import PowerCurve
 from flyball.spec.card import Card
@@ -77,9 +76,7 @@ def power_nodes(
     used: dict[str, int] = defaultdict(int)
     for pod in pods:
         if pod.spec.node_name:
-            used[pod.spec.node_name] += sum(
-                n for one in pod.spec.containers for n in cards_of(one.resources).values()
-            )
+            used[pod.spec.node_name] += cards_in(pod)
     found, unknown = {}, []
     for node in sorted(nodes, key=lambda n: n.metadata.name):
         name, labels = node.metadata.name, node.metadata.labels
@@ -111,6 +108,11 @@ def power_nodes(
             "the most of any card counts. Describe them in a DevicePowerProfile",
         )
     return found, notes
+
+
+def cards_in(pod: Pod) -> int:
+    """Cards that a pod asks for, of all resources."""
+    return sum(n for one in pod.spec.containers for n in cards_of(one.resources).values())
 
 
 def _count(node: Node) -> tuple[int, bool]:
@@ -182,15 +184,16 @@ def placed_pods(
     found = []
     for one in cluster.governed:
         curve, units = curves.of(one)
+        busy = busy_of(curve)
         used = (utilization or {}).get(one.server)
         loads: dict[float, Watts] = {}
         for pod, phase in phases(one.pods, one.replicas):
             extra = phase in ("surge", "terminating")
             share = used if used is not None else float(extra)
             if share not in loads:
-                loads[share] = _watts(curve, share)
+                loads[share] = power_of(curve, share)
             # Its requests go to others that compute anyway: what goes with it is not its idle draw only.
-            idle = min(loads[share], _busy(curve))
+            idle = min(loads[share], busy)
             found.append(
                 PlacedPod(
                     f"{one.namespace}/{pod.name}",
@@ -210,12 +213,7 @@ def with_empty_cards(
     placed: Iterable[PlacedPod], pods: Iterable[Pod], nodes: Mapping[str, PowerNode]
 ) -> tuple[PlacedPod, ...]:
     """The same with what their cards draw when they are gone."""
-    cards = {
-        f"{pod.metadata.namespace}/{pod.metadata.name}": sum(
-            count for one in pod.spec.containers for count in cards_of(one.resources).values()
-        )
-        for pod in pods
-    }
+    cards = {f"{pod.metadata.namespace}/{pod.metadata.name}": cards_in(pod) for pod in pods}
     return tuple(
         replace(one, empty=min(cards.get(one.name, 0) * nodes[one.node].card_idle, one.idle + one.load))
         if one.node in nodes
@@ -243,7 +241,7 @@ def pod_places(pods: Iterable[Pod]) -> tuple[dict[Place, str], frozenset[Place]]
     for pod in pods:
         key = pod.metadata.namespace, pod.metadata.name
         there[key] = pod.spec.node_name
-        if any(cards_of(one.resources) for one in pod.spec.containers):
+        if cards_in(pod):
             with_cards.add(key)
     return there, frozenset(with_cards)
 
@@ -281,17 +279,3 @@ class _Curves:
         most = max((d.watts for d in own.table), default=own.tdp)
         straight = (own.resident_idle + most) / 2
         return PowerCurve(own.resident_idle, most, straight, 0.5), cards
-
-
-def _watts(curve: PowerCurve, utilization: float) -> Watts:
-    return float(power(*_points(curve), np.asarray(utilization)))
-
-
-def _busy(curve: PowerCurve) -> Watts:
-    return float(busy(*_points(curve)))
-
-
-def _points(curve: PowerCurve) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    points = (curve.idle, curve.full, curve.mid_power, curve.mid_util)
-    idle, full, mid_power, mid_util = (np.asarray(each, dtype=np.float64) for each in points)
-    return idle, full, mid_power, mid_util
