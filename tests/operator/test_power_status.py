@@ -223,7 +223,7 @@ def test_a_policy_says_what_it_holds_and_what_nothing_moves(powered: World) -> N
         "servers": 1,
         "held": 1,
     }
-    said = "nothing here moves concurrency: passed over"
+    said = "concurrency is passed over: no workload of it says flyball.dev/batch: apply"
     assert powered.condition("PowerPolicy", "chat", "Ready", "llm") == ("True", "Accepted", said)
     assert powered.condition("PowerPolicy", "chat", "Held", "llm") == (
         "True",

@@ -8,7 +8,8 @@ from flyball.power.algorithms.built_in import oversubscription
 from flyball.power.filter import filtered
 from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.limits import limits
-from flyball.power.outcome import REGROW, decided
+from flyball.power.outcome import decided
+from flyball.power.patience import REGROW
 from flyball.power.spread import NEW, Spread
 from flyball.power.view import Group, Room, ServerView, View, floors
 from flyball.spec.power import (

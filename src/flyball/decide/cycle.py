@@ -28,7 +28,7 @@ from flyball.decide.aim import (
 from flyball.decide.calibration import Calibration, key, settled
 from flyball.decide.cards import WORST, Cards
 from flyball.decide.memory import Goal, Memory, ServerMemory
-from flyball.decide.power import LAST, Draws, power_memory
+from flyball.decide.power import LAST, Draws, power_memory, with_batches
 from flyball.decide.power_prices import per_kilowatt
 from flyball.decide.proposal import Proposal, propose, replicas_for
 from flyball.decide.seen import Seen, see
@@ -72,7 +72,7 @@ class _Cycle:
     """The parts of one cycle, in the order in which they are made."""
 
     def __init__(self, snapshot: Snapshot, memory: Memory, steering: Steering) -> None:
-        self.fleet, self.now = snapshot.fleet, snapshot.seen.time
+        self.fleet, self.now = with_batches(snapshot.fleet, memory), snapshot.seen.time
         self.scrape, self.memory, self.steering = snapshot.seen, memory, steering
         self.unlimited = self.fleet.settings.unlimited
         self.priority = {c.name: c.priority for c in self.fleet.service_classes}
@@ -80,10 +80,8 @@ class _Cycle:
         """By name: of a large fleet each server may have its own."""
         for one in self.fleet.service_classes:
             self.classes.setdefault(one.name, []).append(one)
-        looked = snapshot.power is not None
-        self.deferrable = {
-            c.name: c.deferrable for c in self.fleet.service_classes if looked and c.deferrable
-        }
+        those = () if snapshot.power is None else self.fleet.service_classes
+        self.deferrable = {c.name: c.deferrable for c in those if c.deferrable}
         self.seen = self._see()
         self.cards = Cards(self.fleet, self.scrape, self.seen, memory, self.now, steering.stabilisation)
         self.remembered = {name: self._observed(seen) for name, seen in self.seen.items()}
@@ -123,8 +121,9 @@ class _Cycle:
         self.told = {s.server: s for s in plan.servers} if plan else {}
         steps = self._steps(proposals)
         known = self._account(self.made) if self.made else self.memory.known
+        names = sorted(s.name for s in self.fleet.servers)
         memory = Memory(
-            servers={name: self._after(name, proposals.get(name)) for name in sorted(self._all())},
+            servers={name: self._after(name, proposals.get(name)) for name in names},
             plan=plan,
             planned_at=self.now if self.made else self.memory.planned_at,
             lean=self.lean,
@@ -155,9 +154,6 @@ class _Cycle:
         )
 
     # ---- what is known ---------------------------------------------------------------------------
-
-    def _all(self) -> set[str]:
-        return {s.name for s in self.fleet.servers}
 
     def _see(self) -> dict[str, Seen]:
         found: dict[str, Observation | None] = {}
@@ -282,9 +278,11 @@ class _Cycle:
 
     def _outgrown(self, name: str) -> bool:
         """Whether its goal does not do for what is to be provided now."""
+        if self.seen[name].blind:
+            return False
         goal = self.remembered[name].goal
-        if goal is None or self.seen[name].blind:
-            return goal is None and not self.seen[name].blind
+        if goal is None:
+            return True
         needed = replicas_for(self.aims[name].demand, goal.max_rate, self.spare)
         return not goal.short and needed > max(goal.replicas, self.aims[name].least)
 
@@ -303,9 +301,8 @@ class _Cycle:
 
     def _guarded(self) -> dict[str, Proposal]:
         """Proposals within the blast radius and the cards; who starves takes down what holds it back."""
-        urgent = (
-            {} if self.unlimited else {type_: 0 for type_, cards in self.cards.free().items() if cards < 0}
-        )
+        free = {} if self.unlimited else self.cards.free()
+        urgent = {type_: 0 for type_, cards in free.items() if cards < 0}
         proposals, short = self._proposed(urgent)
         if any(priority < urgent.get(type_, WORST) for type_, priority in short.items()):
             proposals, _ = self._proposed({**short, **urgent})
@@ -337,11 +334,8 @@ class _Cycle:
             if p.risky
         }
         allowed = within_radius(saves, len(self.seen), self.steering.blast_radius)
-        for name in saves:
-            if name not in allowed:
-                proposals[name].stay(
-                    Hold("blast_radius", proposals[name].total, sum(proposals[name].was.values()))
-                )
+        for p in (proposals[name] for name in saves if name not in allowed):
+            p.stay(Hold("blast_radius", p.total, sum(p.was.values())))
         return proposals, {} if self.unlimited else self.cards.cut(proposals, self.priority)
 
     # ---- watts -----------------------------------------------------------------------------------
@@ -396,7 +390,7 @@ class _Cycle:
         """The last word on what is enforced: no guard keeps what there are no watts for."""
         if self.power is None:
             return None, self.memory.power
-        wanted = {name: self._wanted(p) for name, p in proposals.items()}
+        wanted = {name: self._wanted(p, self.power) for name, p in proposals.items()}
         needed = {name: self._needed(p, self.full[name].least_demand, 0.0) for name, p in proposals.items()}
         given, plan, memory = decided(self.power, wanted, needed)
         for name, p in proposals.items():
@@ -406,13 +400,14 @@ class _Cycle:
                 p.at_least(plan.surge[name])
         return plan, memory
 
-    def _wanted(self, p: Proposal) -> int:
+    def _wanted(self, p: Proposal, power: Power) -> int:
         """What its load asks for, whatever a plan within watts leaves it."""
-        needed = 0 if p.seen.blind else self._needed(p, self.aims[p.seen.server.name].demand, self.spare)
-        one = self.power.memory.relocations.now if self.power is not None and not p.seen.blind else None
-        if one is not None and one.workload == p.seen.server.name and p.total <= sum(p.was.values()):
-            return max(min(p.total, one.replicas), needed)  # the one more for now is not for its load
-        return max(p.total, needed)
+        if p.seen.blind:
+            return p.total
+        name, total, one = p.seen.server.name, p.total, power.memory.relocations.now
+        if one is not None and one.workload == name and total <= sum(p.was.values()):
+            total = min(total, one.replicas)  # the one more for now is not for its load
+        return max(total, self._needed(p, self.aims[name].demand, self.spare))
 
     def _needed(self, p: Proposal, demand: RequestsPerSecond, spare: float) -> int:
         """Replicas for a load, on the accelerator that it goes to."""
@@ -431,9 +426,8 @@ class _Cycle:
         """In order of name; those that change by a new plan with the promise that makes it necessary."""
         steps = {name: self._step(p) for name, p in sorted(proposals.items())}
         if self.made is not None:
-            changes = [
-                self._change(proposals[name], s) for name, s in steps.items() if s.changed and not s.metric
-            ]
+            by_plan = (s for s in steps.values() if s.changed and not s.metric)
+            changes = [self._change(proposals[s.server], s) for s in by_plan]
             steps |= with_latencies(changes, self.made)
         return tuple(steps.values())
 
@@ -492,8 +486,7 @@ class _Cycle:
             quiet = memory.grew_at is None or self.now - memory.grew_at > CALM
             flaps = memory.flaps + 1 if soon else 0 if quiet else memory.flaps
             aim = self.aims[name]
-            for_backlog = aim.demand > aim.lasting
-            if for_backlog and not flaps:  # it may shrink when that is gone
+            if aim.demand > aim.lasting and not flaps:  # it may shrink when the backlog is gone
                 return replace(memory, flaps=flaps)
             return replace(memory, grew_at=self.now, grew_for=aim.demand, flaps=flaps)
         if any(hold.guard in ("power", "deferral") for hold in p.holds):  # nor is it a whim of the load

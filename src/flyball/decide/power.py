@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
+from msgspec.structs import replace
 
 from flyball.decide.memory import Memory
-from flyball.physics.power import busy
+from flyball.physics.power import busy_of
 from flyball.power.govern import Need, Power, PowerMemory
 from flyball.power.view import FIT, View
 from flyball.spec.fleet import Fleet
@@ -46,6 +46,20 @@ def asks(snapshot: Snapshot, memory: Memory | None) -> dict[str, Ask]:
 def power_memory(memory: Memory | None) -> PowerMemory:
     """What is remembered of power; at the start nothing."""
     return PowerMemory() if memory is None or memory.power is None else memory.power
+
+
+def with_batches(fleet: Fleet, memory: Memory | None) -> Fleet:
+    """The fleet with the batches that some have to hold to for watts."""
+    enforced = power_memory(memory).reliefs.get("Enforce")
+    if enforced is None or not enforced.batches:
+        return fleet
+    servers = [
+        replace(s, max_batch_size=min(s.max_batch_size or limited.most, limited.most))
+        if (limited := enforced.batches.get(s.name)) is not None
+        else s
+        for s in fleet.servers
+    ]
+    return replace(fleet, servers=tuple(servers))
 
 
 def needs_before(snapshot: Snapshot, memory: Memory | None) -> dict[str, Need]:
@@ -88,6 +102,4 @@ class Draws:
         units = self._units.get((server.model, accelerator), 1)
         if curve is None:
             return 0.0, 0.0
-        points = (curve.idle, curve.full, curve.mid_power, curve.mid_util)
-        idle = float(busy(*(np.asarray(point, dtype=np.float64) for point in points)))
-        return units * idle, units * max(curve.full, curve.mid_power)
+        return units * busy_of(curve), units * max(curve.full, curve.mid_power)

@@ -21,7 +21,7 @@ from flyball.operator.power_status import FIGURES, Bad
 from flyball.operator.reconciler import WORKERS, Told, moment
 from flyball.operator.statuses import finished, readiness
 from flyball.operator.writes import Leads, NotLeading, Writes
-from flyball.spec.power import Lever, Mode, Policy, PowerSeen
+from flyball.spec.power import Mode, Policy, PowerSeen
 from flyball.spec.power_plan import DomainState, PowerPlan
 from flyball.units import Seconds
 from flyball.wire.climatik import KIND as CLIMATIK
@@ -61,15 +61,14 @@ class PowerPublisher:
         *,
         watch: str = "",
         told: Told = lambda stored, ref, reason, message, warning: None,
-        places: frozenset[Lever] = power_status.PLACES,
         wall: Callable[[], str] = moment,
         clock: Callable[[], Seconds] = time.time,
         now: Callable[[], Seconds] = time.monotonic,
     ) -> None:
         """`namespace`: our own, for recommendations that no policy allows; `watch`: the only one whose
-        policies are looked at, "": all; `places`: levers that something moves."""
+        policies are looked at, "": all."""
         self._api, self._lease, self._objects, self._told = api, lease, objects, told
-        self._places, self._wall, self._now = places, wall, now
+        self._wall, self._now = wall, now
         self.recommendations = Recommendations(api, namespace, watch, clock)
         self._memory: dict[str, _Memory] = {}
         """By uid."""
@@ -191,7 +190,6 @@ class PowerPublisher:
                     problem,
                     seen.answers.get(f"{ref.namespace}/{ref.name}"),
                     [untold[name] for name in outputs if name in untold],
-                    self._places,
                 )
                 made = msgspec.to_builtins(told)
             generation, before = one.metadata.generation, one.status

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flyball.operator.conditions import Document, Holds
 from flyball.operator.statuses import readiness
-from flyball.spec.power import LEVELS, Answer, Lever, Policy, RelativeCap
-from flyball.spec.power_plan import Ahead, DomainState, PolicyState, PowerPlan, WorkloadCap
+from flyball.spec.power import LEVELS, Answer, Policy, RelativeCap
+from flyball.spec.power_plan import Ahead, DomainState, PolicyState, PowerPlan, Relief, WorkloadCap
 from flyball.units import Seconds, Watts
 from flyball.wire.climatik import climatik_status
 from flyball.wire.kinds.power_status import (
@@ -33,8 +33,6 @@ DIGITS = 3
 LISTED = 5
 LONGEST = 1000
 """Characters of a message."""
-PLACES: frozenset[Lever] = frozenset({"hold", "replicas", "pause", "placement"})
-"""Levers that something here moves."""
 AHEAD: Seconds = 300.0
 """Horizon of the forecast in the status of Climatik's kind."""
 
@@ -138,10 +136,9 @@ def of_policy(
     problem: str = "",
     answer: Answer | None = None,
     untold: Sequence[str] = (),
-    places: frozenset[Lever] = PLACES,
 ) -> tuple[PowerPolicyStatus, tuple[Holds, ...]]:
     """What a PowerPolicy says; `last`: name of its newest recommendation; `answer`: of its algorithm, where
-    that was asked; `untold`: why outputs could not be told; `places`: levers that something moves."""
+    that was asked; `untold`: why outputs could not be told."""
     if problem or policy is None:
         return PowerPolicyStatus(), (readiness(problem or "it was not looked at yet"),)
     key = policy.key
@@ -160,11 +157,11 @@ def of_policy(
     )
     overruled = plan.overruled.get(key, "")
     holds = [
-        _ready(policy, state, answer, places),
+        _ready(policy, state, answer),
         Holds("Overruled", True, "MoreRestrictive", f"{overruled}: the most restrictive wins"[:LONGEST])
         if overruled
         else Holds("Overruled", False, "InForce"),
-        _held(policy, caps),
+        _held(policy, caps, [one for one in plan.reliefs if one.policy == key]),
     ]
     if policy.outputs:
         said = "; ".join(untold)[:LONGEST]
@@ -172,11 +169,10 @@ def of_policy(
     return status, tuple(holds)
 
 
-def _ready(policy: Policy, state: PolicyState, answer: Answer | None, places: frozenset[Lever]) -> Holds:
+def _ready(policy: Policy, state: PolicyState, answer: Answer | None) -> Holds:
     notes = list(policy.notes)
-    nowhere = [lever for lever in policy.levers if lever not in places]
-    if nowhere:
-        notes.append(f"nothing here moves {listed(nowhere)}: passed over")
+    if "concurrency" in policy.levers and not state.batches:
+        notes.append("concurrency is passed over: no workload of it says flyball.dev/batch: apply")
     if not state.workloads:
         where = f" in {listed(policy.domains)}" if policy.domains else ""
         said = f"no workload of its namespace with such pods{where} is governed or scaled"
@@ -193,10 +189,15 @@ def _ready(policy: Policy, state: PolicyState, answer: Answer | None, places: fr
     return Holds("Ready", True, "Accepted", "; ".join(notes)[:LONGEST])
 
 
-def _held(policy: Policy, caps: Sequence[WorkloadCap]) -> Holds:
-    if not caps:
+def _held(policy: Policy, caps: Sequence[WorkloadCap], reliefs: Sequence[Relief]) -> Holds:
+    if not (caps or reliefs):
         return Holds("Held", False, "Free")
-    said = listed([f"{one.workload} to {one.most}" for one in caps])
+    said = listed(
+        [
+            *(f"{one.workload} to {one.most}" for one in caps),
+            *(f"{one.workload} to {one.words}" for one in reliefs),
+        ]
+    )
     word = "Enforced" if policy.mode == "Enforce" else "Recommended"
     return Holds("Held", True, word, f"at most: {said}"[:LONGEST])
 

@@ -16,7 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
+from flyball.power.patience import Shed
 from flyball.power.places import Places, Weights, mean
+from flyball.power.relief import Reliefs
 from flyball.power.relocate import Relocations
 from flyball.power.tree import tree_of
 from flyball.power.view import Group, Room, ServerView, View
@@ -35,15 +37,6 @@ FREE = Policy("", "", mode="Recommend")
 """In force where no policy selects a workload."""
 
 
-class Shed(msgspec.Struct, frozen=True, gc=False):
-    """That a workload gave replicas for watts."""
-
-    time: Seconds
-    """Last, since 1970."""
-    wait: Seconds
-    """Until it may grow again."""
-
-
 class PowerMemory(msgspec.Struct, frozen=True):
     """What is remembered of power from cycle to cycle."""
 
@@ -58,6 +51,7 @@ class PowerMemory(msgspec.Struct, frozen=True):
     """By domain: what one more kilowatt saves."""
     priced_at: Seconds | None = None
     relocations: Relocations = Relocations()
+    reliefs: dict[Mode, Reliefs] = {}
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
@@ -92,7 +86,7 @@ class Power:
         self.tree = tree_of(seen.domains, seen.nodes)
         self.workloads = {w.name: w for w in seen.workloads if not w.governed or w.name in needs}
         # The others are not up for decision.
-        pods = [pod for pod in seen.pods if pod.server in self.workloads]
+        pods = [self._limited(pod) for pod in seen.pods if pod.server in self.workloads]
         given = Seen(self.nodes, seen.readings, pods)
         self.domains, self.watched = watch(self.tree, given, memory.domains, seen.now, seen.tau)
         self.pods: dict[str, list[PlacedPod]] = {}
@@ -108,6 +102,16 @@ class Power:
         self.needs = self._needs(needs)
         self.windows, self.caps = self._caps()
         self.governing, self.overruled = self._governing()
+
+    def _limited(self, pod: PlacedPod) -> PlacedPod:
+        """What a pod draws whose batch is limited: a full one is only so much of what it was."""
+        reliefs = self.memory.reliefs.get("Enforce")
+        limited = None if reliefs is None else reliefs.batches.get(pod.server)
+        batch = self.workloads[pod.server].batch
+        if limited is None or not 0 < batch < limited.own:
+            return pod
+        share = batch / limited.own
+        return replace(pod, load=share * pod.load, most=pod.idle + share * (pod.most - pod.idle))
 
     # ---- who is in whose hands --------------------------------------------------------------------
 
@@ -302,6 +306,17 @@ class Power:
         """By workload: several views are made of the same pods."""
         return {name: self.places.groups(pods) for name, pods in self.pods.items()}
 
+    @cached_property
+    def _weights(self) -> dict[str, tuple[tuple[Group, ...], Weights]]:
+        """By workload: its groups, and where new ones land, in watts as they really come and go."""
+        found = {}
+        for name in self.workloads:
+            goes = self._goes(name)
+            there = (group for group, _ in self._groups.get(name, ()))
+            groups = tuple(replace(group, rooms=self._really(group.rooms, goes)) for group in there)
+            found[name] = groups, self._really(self.places.lands, goes)
+        return found
+
     def _really(self, rooms: Weights, goes: float) -> Weights:
         """What one watt of the model draws in rooms, where such a share goes with its replica."""
         return {
@@ -323,11 +338,7 @@ class Power:
     def _where(self, name: str, policy: Policy) -> tuple[tuple[Group, ...], Weights, Weights]:
         """Groups, shares of them all, and of new ones, in the rooms that its policy and caps are for."""
         caps = {key: 1.0 for key in self.caps if name in self.selected[key]}
-        goes = self._goes(name)
-        groups = tuple(
-            replace(group, rooms=self._really(group.rooms, goes)) for group, _ in self._groups.get(name, ())
-        )
-        lands = self._really(self.places.lands, goes)
+        groups, lands = self._weights[name]
         if policy.domains:
             mine = {*policy.domains, *(HEAT + domain for domain in policy.domains)}
             groups = tuple(replace(g, rooms={r: w for r, w in g.rooms.items() if r in mine}) for g in groups)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from flyball.power.budget import cap_watts
 from flyball.power.filter import Filtered, Steps, filtered
-from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory, Shed
+from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory
+from flyball.power.patience import Shed, again
 from flyball.power.recommend import recommendation
+from flyball.power.relief import Reliefs, Scene, relieved
 from flyball.power.relocate import Relocation, Sight, relocated
 from flyball.power.view import FIT, ServerView, View, floors, infeasible
 from flyball.power.watch import Watched
 from flyball.solve.watts import HEAT
 from flyball.spec.power import LEVELS, Level, Lever, Mode, Policy
-from flyball.spec.power_plan import DomainState, PolicyState, PowerPlan, Recommendation, WorkloadCap
-from flyball.units import Seconds
+from flyball.spec.power_plan import DomainState, PolicyState, PowerPlan, Recommendation, Relief, WorkloadCap
 
-REGROW: Seconds = 200.0
-"""From one that had to go to the next that may come."""
-LONGEST: Seconds = 2400.0
-"""The same at most: it doubles for who has to go again soon after."""
 ALL_AT_ONCE = Steps(1.0, ENDLESS)
 
 
@@ -54,11 +51,13 @@ def decided(
         caps = _with_relocation(power, caps, one, told.most)
         given[one.workload] = told.most if not one.leaves else min(given[one.workload], told.most)
         surge = {} if one.leaves else {one.workload: told.most}
+    reliefs, relief_memory = _reliefs(power, {"Enforce": (enforced, goals), "Recommend": (advised, ideal)})
     impossible = infeasible(_widest(power, advised))
     plan = PowerPlan(
         domains=tuple(_state(power, name, one, advised) for name, one in power.watched.items()),
         caps=tuple(caps),
-        recommendations=_recommendations(power, advised, ideal),
+        reliefs=reliefs,
+        recommendations=_recommendations(power, advised, ideal, reliefs),
         hot=_hot(power),
         cool=one.to if one is not None and surge else power.places.cool,
         surge=surge,
@@ -81,6 +80,7 @@ def decided(
         power.memory.prices,
         power.memory.priced_at,
         relocations,
+        relief_memory,
     )
     return given, plan, memory
 
@@ -121,6 +121,21 @@ def _sight(power: Power, view: View, now: Filtered, goals: Filtered) -> Sight:
     )
 
 
+def _reliefs(
+    power: Power, views: Mapping[Mode, tuple[View, Filtered]]
+) -> tuple[tuple[Relief, ...], dict[Mode, Reliefs]]:
+    """What is left beyond replicas, in each mode where these have gone as far as they may."""
+    found: list[Relief] = []
+    memory: dict[Mode, Reliefs] = {}
+    for mode, (view, given) in views.items():
+        policies = {name: power.policy_of(name) for name in power.workloads if _is(power, mode, name)}
+        batches = {name: one.batch for name, one in power.workloads.items()}
+        scene = Scene(view, given, policies, batches, power.seen.now)
+        made, memory[mode] = relieved(power.memory.reliefs.get(mode, Reliefs()), scene)
+        found += made
+    return tuple(found), memory
+
+
 def _with_relocation(power: Power, caps: list[WorkloadCap], one: Relocation, most: int) -> list[WorkloadCap]:
     """Caps with that of the workload: one more as long as the new one comes, then this pod first."""
     others = [cap for cap in caps if cap.workload != one.workload]
@@ -140,23 +155,14 @@ def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[
     for s in view.servers:
         last = power.memory.shed.get(s.name)
         if given.replicas[s.name] < min(s.replicas, s.ceiling):
-            shed[s.name] = _again(last, now)
-        elif last is not None and now - last.time < last.wait + LONGEST:
+            shed[s.name] = again(last, now)
+        elif last is not None and last.counts(now):
             shed[s.name] = last
     waits = {
-        s.name: max(s.replicas, s.floor)
-        for s in view.servers
-        if s.name in shed and now - shed[s.name].time < shed[s.name].wait
+        s.name: max(s.replicas, s.floor) for s in view.servers if s.name in shed and shed[s.name].waits(now)
     }
     replicas = {name: min(count, waits.get(name, count)) for name, count in given.replicas.items()}
     return replace(given, replicas=replicas), shed
-
-
-def _again(last: Shed | None, now: Seconds) -> Shed:
-    """It waits longer where it has grown since it last had to go, and that was too early."""
-    if last is None:
-        return Shed(now, REGROW)
-    return Shed(now, last.wait if now - last.time < last.wait else min(2.0 * last.wait, LONGEST))
 
 
 def _paused(power: Power, view: View, given: Filtered) -> Filtered:
@@ -224,7 +230,9 @@ def _warm(power: Power, server: ServerView) -> str:
     return f"{name}: its inlet comes to {power.inlets[name]:.1f} degrees" if name else ""
 
 
-def _recommendations(power: Power, view: View, ideal: Filtered) -> tuple[Recommendation, ...]:
+def _recommendations(
+    power: Power, view: View, ideal: Filtered, reliefs: Sequence[Relief]
+) -> tuple[Recommendation, ...]:
     """By policy and room, for workloads that are only recommended for."""
     found = []
     peaks = {name: max((a.watts[-1] for a in one.ahead), default=None) for name, one in power.watched.items()}
@@ -239,8 +247,9 @@ def _recommendations(power: Power, view: View, ideal: Filtered) -> tuple[Recomme
         levers = {s.name: lever_of(policy, s, ideal.replicas[s.name]) for s in mine}
         for state in states:
             part = View(view.rooms, mine)
+            peak = peaks.get(state.domain)
             made = recommendation(
-                part, ideal, state, power.seen.now, key, peak=peaks.get(state.domain), levers=levers
+                part, ideal, state, power.seen.now, key, peak=peak, levers=levers, reliefs=reliefs
             )
             if made is not None:
                 found.append(made)
@@ -268,7 +277,8 @@ def _widest(power: Power, view: View) -> View:
 def _policy_state(power: Power, key: str) -> PolicyState:
     names = power.selected[key]
     cap = cap_watts(power.policies[key].cap, power.windows.get(key))
-    return PolicyState(key, names, sum(map(power.drawn, names)), cap)
+    batches = any(power.workloads[name].batch > 0 for name in names)
+    return PolicyState(key, names, sum(map(power.drawn, names)), cap, batches)
 
 
 def _state(power: Power, name: str, one: Watched, view: View) -> DomainState:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from flyball.power.filter import Filtered
 from flyball.power.view import ServerView, View
 from flyball.spec.power import Lever
-from flyball.spec.power_plan import DomainState, PowerAction, Recommendation
+from flyball.spec.power_plan import DomainState, PowerAction, Recommendation, Relief
 from flyball.units import Seconds, TokensPerSecond, Watts
 
 
@@ -20,12 +20,14 @@ def recommendation(
     expires_after: Seconds = 600.0,
     peak: Watts | None = None,
     levers: Mapping[str, Lever] | None = None,
+    reliefs: Iterable[Relief] = (),
 ) -> Recommendation | None:
     """What would be done for a domain; None: nothing. `peak` is foretold where it is not done.
 
-    `levers`: by server, where it is not its replicas.
+    `levers`: by server, where it is not its replicas; `reliefs`: all that there are.
     """
-    actions = tuple(_actions(view, given, state.domain, levers or {}))
+    beyond = [one for one in reliefs if (one.policy, one.domain) == (policy, state.domain)]
+    actions = (*_actions(view, given, state.domain, levers or {}), *(_relief(view, one) for one in beyond))
     if not actions:
         return None
     what = f"saves {sum(a.watts for a in actions):,.0f} W"
@@ -54,3 +56,12 @@ def _actions(view: View, given: Filtered, room: str, levers: Mapping[str, Lever]
         lost = lost_tokens(server, after) - lost_tokens(server, server.ceiling)
         lever = levers.get(server.name, "replicas")
         yield PowerAction(lever, server.name, server.replicas, after, watts, lost)
+
+
+def _relief(view: View, one: Relief) -> PowerAction:
+    """Half of a batch loses less than half of the tokens: what is said is the most."""
+    if one.lever == "resources":
+        return PowerAction("resources", one.workload, 100, round(100 * one.trim.cpu))
+    server = next(server for server in view.servers if server.name == one.workload)
+    lost = server.tokens * one.watts / server.load if server.load > 0 else 0.0
+    return PowerAction("concurrency", one.workload, one.own, one.batch, one.watts, lost)

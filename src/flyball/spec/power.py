@@ -214,6 +214,14 @@ class WorkloadRef(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields
     api_version: str = ""
 
 
+class Trim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What lever `resources` leaves running pods, as shares of what they ask for and may have."""
+
+    cpu: float = 0.5
+    memory: float = 1.0
+    """1 leaves it alone."""
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be done to which pods, to hold which watts."""
 
@@ -235,6 +243,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_replicas: int = 0
     levers: tuple[Lever, ...] = ("hold", "replicas")
     """In order of use."""
+    trim: Trim = Trim()
     algorithm: str = "oversubscription"
     parameters: dict[str, float | int | str | bool] = {}
     outputs: tuple[Literal["alertmanager", "slack", "gitops"], ...] = ()
@@ -296,6 +305,8 @@ class PowerWorkload(msgspec.Struct, frozen=True):
     """What it would have without us; None: what the plan says, of governed servers."""
     governed: bool = True
     """Whether the plan decides its replicas."""
+    batch: int = 0
+    """Of its engines now, where the plan may change it; 0: it may not."""
 
 
 class Answer(msgspec.Struct, frozen=True):

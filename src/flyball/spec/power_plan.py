@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from flyball.spec.power import Level, Lever, Mode
+from flyball.spec.power import Level, Lever, Mode, Trim
 from flyball.units import DollarsPerHour, Seconds, TokensPerSecond, Watts
 
 
@@ -80,6 +82,34 @@ class WorkloadCap(msgspec.Struct, frozen=True):
     """Pods that go on the way to the goal, in this order: so that each domain holds, and none is emptied."""
 
 
+class Relief(msgspec.Struct, frozen=True):
+    """What is left for a workload whose replicas cannot go any further."""
+
+    workload: str
+    policy: str
+    lever: Literal["concurrency", "resources"]
+    mode: Mode
+    """In Enforce it is carried out, else told."""
+    domain: str = ""
+    """That is short; "": none is any more, and it is too early to give it back."""
+    batch: int = 0
+    """Of its engines at most; 0: as the plan says."""
+    own: int = 0
+    """What that was before."""
+    trim: Trim = Trim(1.0, 1.0)
+    """Shares of CPU and memory that its pods keep."""
+    watts: Watts = 0.0
+    """Saved by the model; 0: nobody knows beforehand."""
+
+    @property
+    def words(self) -> str:
+        """What it may have."""
+        if self.lever == "concurrency":
+            return f"a batch of {self.batch}"
+        memory = f" and {self.trim.memory:.0%} of its memory" if self.trim.memory < 1 else ""
+        return f"{self.trim.cpu:.0%} of its CPU{memory}"
+
+
 class PowerAction(msgspec.Struct, frozen=True, gc=False):
     """One lever moved for one server."""
 
@@ -87,7 +117,7 @@ class PowerAction(msgspec.Struct, frozen=True, gc=False):
     server: str
     before: int
     after: int
-    """Replicas at most."""
+    """Replicas at most; of `concurrency` the batch, of `resources` percent of the CPU."""
     watts: Watts = 0.0
     """Saved; below 0: given back."""
     lost: TokensPerSecond = 0.0
@@ -164,6 +194,8 @@ class PolicyState(msgspec.Struct, frozen=True):
     """Drawn by their pods, by their models."""
     cap: Watts | None = None
     """Of them together; None: none, or its window was not seen yet."""
+    batches: bool = False
+    """Whether the batch of any may be changed."""
 
 
 class PowerPlan(msgspec.Struct, frozen=True):
@@ -172,6 +204,8 @@ class PowerPlan(msgspec.Struct, frozen=True):
     domains: tuple[DomainState, ...] = ()
     caps: tuple[WorkloadCap, ...] = ()
     """Of all workloads that may not have what they want."""
+    reliefs: tuple[Relief, ...] = ()
+    """Of those that have their least, and it is too much."""
     recommendations: tuple[Recommendation, ...] = ()
     hot: tuple[str, ...] = ()
     """Nodes that replicas should go from first, the hottest first."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from flyball.loop.record import Cycle
 from flyball.server.page.live import Live
-from flyball.spec.power import Domain, Policy, PowerNode, PowerSeen, Thermal
+from flyball.spec.power import Domain, Policy, PowerNode, PowerSeen, Thermal, Trim
 from flyball.spec.power_plan import (
     Ahead,
     DomainState,
@@ -17,6 +17,7 @@ from flyball.spec.power_plan import (
     PowerAction,
     PowerPlan,
     Recommendation,
+    Relief,
     WorkloadCap,
 )
 from tests.server.page.builders import PERIOD, live
@@ -87,6 +88,11 @@ def plan(time: float = 0.0, count: int = 8) -> PowerPlan:
     return PowerPlan(
         tuple(state(one, time, place) for place, one in enumerate(domains(count))),
         caps=(WorkloadCap("nightly", 4, 2, "llm/batch", mode="Enforce", reason="row-a: near its threshold"),),
+        reliefs=(
+            Relief("nightly", "llm/batch", "concurrency", "Enforce", "row-a", 64, 256),
+            Relief("train", "llm/batch", "resources", "Enforce", trim=Trim(0.5, 0.8)),
+            Relief("told", "llm/chat", "concurrency", "Recommend", "row-a", 32, 256),
+        ),
         recommendations=(advice,),
         hot=(f"n-{NASTY_RACK}",),
         overruled={"llm/chat": "batch is more restrictive for nightly"},

@@ -44,6 +44,8 @@ def test_the_page_shows_all_that_is_known(client: TestClient) -> None:
         "evening",
         "batch is more restrictive for nightly",
         "nightly : at most 4 , then 2",
+        "nightly : at most a batch of 64 row-a is short, and it has its least",
+        "train : at most 50% of its CPU and 80% of its memory until it is sure to fit again",
         "replicas chat-large 12 to 9",
         "else a peak of 262.0 kW",
         "raise the budget",

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import msgspec
 
 from flyball.adapters.kubernetes.api import Api
-from flyball.adapters.kubernetes.engine import cards_of
 from flyball.adapters.kubernetes.errors import ApiError, NotFound
 from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Cluster, Governed, Kind
 from flyball.adapters.kubernetes.labels import MANAGED
@@ -34,7 +33,7 @@ from flyball.adapters.kubernetes.objects import (
     WorkloadSpec,
 )
 from flyball.adapters.kubernetes.pods import pods_of, state_of
-from flyball.adapters.kubernetes.power import phases
+from flyball.adapters.kubernetes.power import cards_in, phases
 from flyball.adapters.kubernetes.power_original import ORIGINAL, PAUSE, Unreadable, note_of
 from flyball.power.budget import selects
 from flyball.spec.power import PlacedPod, Policy, PowerNode, PowerReading, PowerWorkload, WorkloadRef
@@ -144,9 +143,17 @@ def governed_workloads(
                 else least.get(name, 0),
                 most=sum(mosts) if len(mosts) == len(bounds) else None,
                 wanted=_wanted_by_others(those, scaling),
+                batch=_batch(those),
             )
         )
     return tuple(made)
+
+
+def _batch(those: Sequence[Governed]) -> int:
+    """Of its engines, where a rollout may change it; 0: not of those on several accelerators."""
+    (one, *others) = those
+    may = not others and one.rolling is not None and one.rolling.batch_flag and one.mode == "act"
+    return one.max_batch_size if may else 0
 
 
 def _wanted_by_others(those: Sequence[Governed], scaling: Mapping[Key, Sequence[Scaling]]) -> int | None:
@@ -332,10 +339,7 @@ def _other(one: Listed, scaling: Sequence[Scaling]) -> PowerWorkload:
 
 
 def _placed(workload: PowerWorkload, pods: Sequence[Pod], at: float, draws: _Draws) -> list[PlacedPod]:
-    cards = {
-        pod.metadata.name: sum(n for c in pod.spec.containers for n in cards_of(c.resources).values())
-        for pod in pods
-    }
+    cards = {pod.metadata.name: cards_in(pod) for pod in pods}
     found = []
     for state, phase in phases([state_of(pod, at) for pod in pods], workload.replicas):
         name = f"{workload.namespace}/{state.name}"

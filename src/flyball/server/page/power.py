@@ -9,7 +9,7 @@ import msgspec
 from flyball.power.tree import tree_of
 from flyball.report.sentences import money
 from flyball.spec.power import LEVELS, Domain, PowerSeen
-from flyball.spec.power_plan import Ahead, DomainState, PowerPlan, Recommendation, WorkloadCap
+from flyball.spec.power_plan import Ahead, DomainState, PowerPlan, Recommendation, Relief, WorkloadCap
 from flyball.units import Seconds, Watts
 
 BACK: Seconds = 3600.0
@@ -80,6 +80,7 @@ class PowerView(msgspec.Struct, frozen=True):
     policies: tuple[tuple[str, str, Watts, Watts | None, int], ...]
     """Name, mode, drawn, cap, and how many workloads it selects."""
     caps: tuple[WorkloadCap, ...]
+    reliefs: tuple[Relief, ...]
     recommendations: tuple[Recommendation, ...]
     worth: tuple[str, ...]
     """What one more kilowatt would save, in a sentence each."""
@@ -114,6 +115,7 @@ def power_view(seen: PowerSeen, plan: PowerPlan, history: History = ()) -> Power
             (p.policy, modes.get(p.policy, ""), p.watts, p.cap, len(p.workloads)) for p in plan.policies
         ),
         caps=plan.caps,
+        reliefs=plan.reliefs,
         recommendations=plan.recommendations,
         worth=tuple(worth(states[one.name]) for one in order if states[one.name].per_kilowatt),
         troubles=tuple(dict.fromkeys((*plan.infeasible, *plan.overruled.values()))),

@@ -19,6 +19,7 @@ from flyball.spec.power import (
     RelativeCap,
     Slot,
     Thermal,
+    Trim,
 )
 from flyball.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, Seconds
 from flyball.wire.errors import WireError
@@ -83,6 +84,7 @@ def policy_of(one: Document) -> Policy:
     ref, spec = _read("PowerPolicy", one, specs.PowerPolicySpec)
     targets, protect = spec.targets or specs.Targets(), spec.protect or specs.Protect()
     algorithm = spec.algorithm or specs.Algorithm()
+    left = spec.resources or specs.Resources()
     found = Policy(
         name=ref.name,
         namespace=ref.namespace,
@@ -94,6 +96,7 @@ def policy_of(one: Document) -> Policy:
         priority=spec.priority,
         protected=protect.never_shed,
         min_replicas=protect.min_replicas,
+        trim=Trim(left.cpu_percent / HUNDRED, left.memory_percent / HUNDRED),
         algorithm=algorithm.name,
         parameters=_parameters(ref, algorithm.parameters or {}),
         outputs=spec.outputs or (),

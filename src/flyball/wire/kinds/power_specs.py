@@ -195,6 +195,15 @@ class Protect(Part, frozen=True):
     """Replicas of each workload that stay."""
 
 
+class Resources(Part, frozen=True):
+    """What lever `resources` leaves running pods of what they ask for and may have."""
+
+    cpu_percent: Annotated[int, Meta(ge=1, le=100)] = 50
+    """Of CPU."""
+    memory_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    """Of memory; 100 leaves it alone."""
+
+
 class Algorithm(Part, frozen=True):
     """Who proposes."""
 
@@ -235,6 +244,8 @@ class PowerPolicySpec(Part, frozen=True):
     levers: Annotated[tuple[Lever, ...], Meta(min_length=1, max_length=6), list_of("set")] | None = None
     """In this order: hold (no new replicas), replicas, pause, concurrency, resources, placement; absent:
     hold, replicas."""
+    resources: Resources | None = None
+    """For the lever of this name; absent: half of the CPU, all of the memory."""
     algorithm: Algorithm | None = None
     """Who proposes; absent: oversubscription."""
     outputs: (
@@ -255,7 +266,7 @@ class Action(Part, frozen=True):
     target: Name
     """The workload, as Deployment/name."""
     before: Annotated[int, Meta(ge=0, le=1_000_000)] = field(name="from")
-    """What is set now; replicas at most, for the lever replicas."""
+    """What is set now: replicas at most; for concurrency the batch, for resources percent of the CPU."""
     after: Annotated[int, Meta(ge=0, le=1_000_000)] = field(name="to")
     """What should be set."""
     expected_watts: Annotated[float, Meta(ge=-1e9, le=1e9)]
