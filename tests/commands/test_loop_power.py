@@ -31,7 +31,7 @@ from flyball.commands.power_outputs_options import Outputs
 from flyball.operator.power_kinds import PowerObjects
 from flyball.spec.decision import Decision
 from flyball.spec.power import Domain, PowerSeen, PowerWorkload
-from flyball.spec.power_plan import PowerPlan, WorkloadCap
+from flyball.spec.power_plan import PowerPlan, Relief, WorkloadCap
 from flyball.wire.errors import WireError
 from flyball.wire.kinds.inferno_objects import Ref
 
@@ -133,6 +133,7 @@ def test_objects_that_cannot_be_read_are_told() -> None:
 # ---- hands ---------------------------------------------------------------------------------------
 
 CAP = WorkloadCap("chat", 2, 2, mode="Enforce")
+RELIEF = Relief("chat", "llm/brake", "resources", "Enforce")
 CHAT = PowerWorkload("chat")
 
 
@@ -143,8 +144,8 @@ class Both:
         self.given: list[Any] = []
         self.untold = {"slack": "it is away"}
 
-    def apply(self, caps: Any, workloads: Any, hot: Any) -> tuple[str, ...]:
-        self.given.append((caps, workloads, hot))
+    def apply(self, caps: Any, workloads: Any, hot: Any, reliefs: Any) -> tuple[str, ...]:
+        self.given.append((caps, workloads, hot, reliefs))
         return ("a cap is not written",)
 
     def tell(self, seen: PowerSeen, plan: PowerPlan) -> tuple[str, ...]:
@@ -172,7 +173,10 @@ def hands(
 
 
 def test_caps_are_carried_out_and_all_is_told() -> None:
-    seen, plan = PowerSeen(0.0, 30.0, workloads=(CHAT,)), PowerPlan(caps=(CAP,), hot=("n1",))
+    seen, plan = (
+        PowerSeen(0.0, 30.0, workloads=(CHAT,)),
+        PowerPlan(caps=(CAP,), reliefs=(RELIEF,), hot=("n1",)),
+    )
     made, both, shown = hands(plan, seen)
     said = made.act(())
     made.close()
@@ -180,7 +184,7 @@ def test_caps_are_carried_out_and_all_is_told() -> None:
         *("an order is not written", "a cap is not written"),
         *("Slack is not told", "a status is not written"),
     )
-    assert ((CAP,), (CHAT,), ("n1",)) in both.given
+    assert ((CAP,), (CHAT,), ("n1",), (RELIEF,)) in both.given
     assert both.given[-1] == (seen, plan)
     assert len(shown) == 1
 
@@ -191,7 +195,7 @@ def test_without_the_kinds_what_was_held_is_given_back_and_nothing_is_told() -> 
     made, both, _ = hands(PowerPlan(), PowerSeen(0.0, 30.0), kinds)
     assert made.act(()) == ("an order is not written", "a cap is not written")
     made.close()
-    assert ((), (), ()) in both.given
+    assert ((), (), (), ()) in both.given
 
 
 @pytest.mark.parametrize(("plan", "seen"), [(None, PowerSeen(0.0, 30.0)), (PowerPlan(), None)])

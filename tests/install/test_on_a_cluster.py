@@ -148,6 +148,7 @@ HERE: dict[tuple[str, str, str], tuple[str, ...]] = {
 OTHERS = (
     ("", "pods", "exec"),
     ("", "pods", "eviction"),
+    ("", "pods", "resize"),
     ("", "services", ""),
     ("", "secrets", ""),
     ("", "configmaps", ""),

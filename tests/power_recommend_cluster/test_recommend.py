@@ -23,6 +23,7 @@ PATHS = {
     "StatefulSet": f"/apis/apps/v1/namespaces/{SPACE}/statefulsets/train",
     "Job": f"/apis/batch/v1/namespaces/{SPACE}/jobs/train",
     "Pod": f"/api/v1/namespaces/{SPACE}/pods/train",
+    "Resize": f"/api/v1/namespaces/{SPACE}/pods/train/resize",
     "PowerPolicy": f"/apis/flyball.dev/v1alpha1/namespaces/{SPACE}/powerpolicies/train",
     "PowerDomain": "/apis/flyball.dev/v1alpha1/powerdomains/train",
     "DevicePowerProfile": "/apis/flyball.dev/v1alpha1/devicepowerprofiles/train",

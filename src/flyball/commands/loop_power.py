@@ -207,7 +207,7 @@ class PowerHands:
         if seen is None or plan is None:  # what is held stays held
             return self._hands.act(orders)
         # At once, as each may take most of a cycle's time for writes.
-        caps = self._pool.submit(self._levers.apply, plan.caps, seen.workloads, plan.hot)
+        caps = self._pool.submit(self._levers.apply, plan.caps, seen.workloads, plan.hot, plan.reliefs)
         said = self._hands.act(orders)
         self._power.show(seen, plan)
         if not is_installed(self._power.kinds):

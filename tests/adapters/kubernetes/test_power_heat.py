@@ -21,7 +21,8 @@ COSTS = st.none() | st.integers(-STEP // 2 + 1, STEP // 2 - 1)
 def pod(name: str, node: str, cost: int | str | None, ours: bool = False) -> HotPod:
     annotations = {} if cost is None else {DELETION_COST: str(cost)}
     about: dict[str, Any] = {"name": name, "namespace": "infer", "uid": name, "annotations": annotations}
-    about["managedFields"] = [{"manager": MANAGER if ours else "kubectl"}]
+    written: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{key}": {} for key in annotations}}}
+    about["managedFields"] = [{"manager": MANAGER if ours else "kubectl", "fieldsV1": written}]
     return msgspec.convert({"metadata": about, "spec": {"nodeName": node}}, HotPod)
 
 

@@ -1,7 +1,7 @@
 """Which pods of capped workloads go first: those that were chosen, then those on hot nodes. Pure.
 
-A mark is the pod's own cost less a multiple of a step, so that its own cost can be read from it: nothing else
-of ours lies on a pod.
+A mark is the pod's own cost less a multiple of a step, so that its own cost can be read from it, and no note
+of it lies on the pod.
 """
 
 from __future__ import annotations
@@ -24,8 +24,21 @@ CLASSES = 4
 KINDS = frozenset({"Deployment", "ReplicaSet", "Rollout"})
 
 
+class _Annotations(Read, frozen=True):
+    cost: dict[str, object] | None = msgspec.field(default=None, name=f"f:{DELETION_COST}")
+
+
+class _OfMetadata(Read, frozen=True):
+    annotations: _Annotations = msgspec.field(default=_Annotations(), name="f:annotations")
+
+
+class _Fields(Read, frozen=True):
+    metadata: _OfMetadata = msgspec.field(default=_OfMetadata(), name="f:metadata")
+
+
 class _By(Read, frozen=True):
     manager: str = ""
+    fields: _Fields = msgspec.field(default=_Fields(), name="fieldsV1")
 
 
 class _Metadata(Metadata, frozen=True):
@@ -41,7 +54,10 @@ class HotPod(Read, frozen=True):
     @property
     def is_ours(self) -> bool:
         """Whether its cost is a mark of ours."""
-        return any(one.manager == MANAGER for one in self.metadata.managed_fields)
+        return any(
+            one.manager == MANAGER and one.fields.metadata.annotations.cost is not None
+            for one in self.metadata.managed_fields
+        )
 
     @property
     def cost(self) -> int | None:
@@ -110,10 +126,10 @@ def marks(
     return tuple(found)
 
 
-def belongs(pod: HotPod, workloads: Mapping[str, frozenset[str]]) -> bool:
+def belongs(about: Metadata, workloads: Mapping[str, frozenset[str]]) -> bool:
     """Whether a ReplicaSet of one of these workloads has made a pod; names by kind."""
-    labels = pod.metadata.labels
-    for owner in pod.metadata.owner_references:
+    labels = about.labels
+    for owner in about.owner_references:
         if not owner.controller or owner.kind != "ReplicaSet":
             continue
         if owner.name in workloads.get("ReplicaSet", ()):

@@ -1,7 +1,7 @@
 """Caps of workloads carried out: KEDA's or the HPA's maximum, KEDA's pause, /scale, and which pods go first.
 
 What governed servers without an autoscaler get, the loop's actuator writes where it acts: their orders are
-within the caps already. What a GitOps tool keeps is left to it.
+within the caps already. What a GitOps tool keeps is left to it. Pods are trimmed where a policy asks for it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from flyball.adapters.kubernetes.power_original import (
     gitops_of,
     handed_back,
 )
+from flyball.adapters.kubernetes.power_resize import RESOURCES, Resizer, enforced
 from flyball.adapters.kubernetes.power_write import PLAIN, Place, PlaceWriter, Wish
 from flyball.adapters.kubernetes.template import pointer
 from flyball.adapters.kubernetes.write import Left, Writer
 from flyball.spec.power import PowerWorkload
-from flyball.spec.power_plan import WorkloadCap
+from flyball.spec.power_plan import Relief, WorkloadCap
 from flyball.units import Seconds
 
 WORKERS = 8
@@ -66,6 +67,7 @@ class PowerLevers:
         self._api, self._lease, self._freeze = api, lease, freeze
         self._namespace, self._limit, self._now, self._sleep = namespace, limit, now, sleep
         self._pool = ThreadPoolExecutor(WORKERS, "flyball-power")
+        self._resizer = Resizer(api, self._pool)
         self._term: int | None = None
         self._ours: dict[Place, None] = {}
         """Objects with a note of ours."""
@@ -78,21 +80,27 @@ class PowerLevers:
         self._pool.shutdown(cancel_futures=True)
 
     def apply(
-        self, caps: Sequence[WorkloadCap], workloads: Sequence[PowerWorkload], hot: Sequence[str] = ()
+        self,
+        caps: Sequence[WorkloadCap],
+        workloads: Sequence[PowerWorkload],
+        hot: Sequence[str] = (),
+        reliefs: Sequence[Relief] = (),
     ) -> tuple[str, ...]:
         """Hold those that are to be enforced, and give back all others; in a sentence each what cannot be.
 
         `hot`: nodes that pods should go from first, the hottest first.
         """
         standing = [cap for cap in caps if cap.mode == "Enforce"]
+        asked = bool(standing or enforced(reliefs))
         if not self._lease.holds():
             leader = self._lease.holder or "nobody yet"
-            return (f"no cap is written: this process does not lead ({leader} does)",) if standing else ()
-        if not (standing or self._ours or self._marked) and self._term == self._lease.term:
+            return (f"no cap is written: this process does not lead ({leader} does)",) if asked else ()
+        ours = self._ours or self._marked or self._resizer.busy
+        if not (asked or ours) and self._term == self._lease.term:
             return ()
         frozen = self._freeze()
         if frozen:
-            return (f"no cap is written: all is frozen, {frozen}",) if standing else ()
+            return (f"no cap is written: all is frozen, {frozen}",) if asked else ()
         said: list[str] = []
         if self._term != self._lease.term:
             self._look(said)
@@ -117,10 +125,11 @@ class PowerLevers:
         # What takes replicas goes first: the time of a cycle is short.
         order = sorted(wishes, key=lambda place: (wishes[place] is None, place.words))
         results = self._pool.map(lambda place: self._one(writes, place, wishes[place]), order)
-        return (*said, *(sentence for found in results for sentence in found))
+        resized = self._resizer.apply(writer, reliefs, workloads)
+        return (*said, *(sentence for found in results for sentence in found), *resized)
 
     def release(self) -> tuple[str, ...]:
-        """Give back all that is capped in the cluster; in a sentence each what cannot be."""
+        """Give back all that is capped or trimmed in the cluster; in a sentence each what cannot be."""
         self._term = None  # what somebody else has left there counts too
         return self.apply((), ())
 
@@ -185,7 +194,7 @@ class PowerLevers:
                 said.append(f"which pods in {space} go first cannot be said: {error}{_mend(error, PODS)}")
                 continue
             workloads = [made[one.name] for one in capped if one.namespace == space and one.name in made]
-            ours = [p.metadata.uid for p in pods if any(belongs(p, those) for those in workloads)]
+            ours = [p.metadata.uid for p in pods if any(belongs(p.metadata, those) for those in workloads)]
             found = marks(pods, ours, hot, first)
             problems = [one for one in self._pool.map(lambda mark: self._write(writer, mark), found) if one]
             said += problems[:1]
@@ -233,7 +242,7 @@ class PowerLevers:
     # ---- what is ours already --------------------------------------------------------------------
 
     def _look(self, said: list[str]) -> None:
-        """Find what was capped and marked before this process led."""
+        """Find what was capped, marked and trimmed before this process led."""
         term, complete = self._lease.term, True
         self._ours, self._marked = {}, set()
         for kind in KINDS:
@@ -252,8 +261,11 @@ class PowerLevers:
                 if WROTE in one.metadata.annotations:
                     self._ours[Place(kind, one.metadata.namespace, one.metadata.name)] = None
         try:
-            self._marked = {p.metadata.namespace for p in self._pods(self._namespace) if p.is_ours}
+            pods = self._pods(self._namespace)
+            self._marked = {p.metadata.namespace for p in pods if p.is_ours}
+            self._resizer.begin(p.metadata.namespace for p in pods if RESOURCES in p.metadata.annotations)
         except ClusterError as error:
+            complete = complete and isinstance(error, ApiError) and error.status == FORBIDDEN
             said.append(f"pods that were marked before are not known: {error}{_mend(error, PODS, 'list')}")
         self._term = term if complete else None
 
