@@ -13,6 +13,7 @@ from flyball.power.patience import REGROW
 from flyball.power.spread import NEW, Spread
 from flyball.power.view import Group, Room, ServerView, View, floors
 from flyball.spec.power import (
+    AbsoluteCap,
     Domain,
     PlacedPod,
     Policy,
@@ -132,6 +133,17 @@ def test_who_has_shed_does_not_come_back_at_once() -> None:
     waits = int(REGROW / 15.0)
     assert counts[: least + waits] == sorted(counts[: least + waits], reverse=True)
     assert counts[-1] > min(counts)
+
+
+def test_who_gives_up_what_is_still_under_way_waits_too() -> None:
+    pods, counts, memory = {"r1": 4, "r2": 4}, [], PowerMemory()
+    for cycle, cap in enumerate((1400.0, 890.0, 1400.0)):  # it wants one more, which never comes
+        policy = Policy("p", "llm", mode="Enforce", cap=AbsoluteCap(cap))
+        power = Power(seen(pods, policy, now=15.0 * cycle), memory, {"s": Need(8, 9)})
+        given, _, memory = decided(power, {"s": 9})
+        counts.append(given["s"])
+    assert counts == [9, 8, 8]
+    assert memory.shed["s"].wait == REGROW
 
 
 # ---- heat ---------------------------------------------------------------------------------------

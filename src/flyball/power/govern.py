@@ -47,6 +47,8 @@ class PowerMemory(msgspec.Struct, frozen=True):
     """By workload: what its load asked for when it was decided last."""
     shed: dict[str, Shed] = {}
     """By workload that gave replicas for watts."""
+    given: dict[str, int] = {}
+    """By enforced workload: replicas that it was given last, there or not yet."""
     prices: dict[str, DollarsPerHour] = {}
     """By domain: what one more kilowatt saves."""
     priced_at: Seconds | None = None

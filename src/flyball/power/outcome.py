@@ -77,6 +77,7 @@ def decided(
         power.windows,
         {name: need.wanted for name, need in power.needs.items()},
         shed,
+        {s.name: now.replicas[s.name] for s in enforced.servers},
         power.memory.prices,
         power.memory.priced_at,
         relocations,
@@ -154,7 +155,9 @@ def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[
     now, shed = power.seen.now, {}
     for s in view.servers:
         last = power.memory.shed.get(s.name)
-        if given.replicas[s.name] < min(s.replicas, s.ceiling):
+        # What is still under way is given up like what is there: orders must not swing either.
+        has = max(s.replicas, power.memory.given.get(s.name, 0))
+        if given.replicas[s.name] < min(has, s.ceiling):
             shed[s.name] = again(last, now)
         elif last is not None and last.counts(now):
             shed[s.name] = last
