@@ -109,13 +109,8 @@ def test_what_cannot_be_resized_is_told_once_and_stays_as_it_is(
 
 
 def running(api: Api, namespace: str, count: int) -> None:
-    """Wait for the pods, and say of them what a kubelet says that can resize."""
+    """Wait for the pods."""
     eventually(lambda: [p["status"]["phase"] for p in pods(api, namespace)] == ["Running"] * count)
-    for pod in pods(api, namespace):
-        has = {one["name"]: one["resources"] for one in pod["spec"]["containers"]}
-        statuses = [{**one, "resources": has[one["name"]]} for one in pod["status"]["containerStatuses"]]
-        path = f"{PODS.path(namespace, pod['metadata']['name'])}/status"
-        api.patch(path, {"status": {"containerStatuses": statuses}}, dict)
 
 
 def pods(api: Api, namespace: str) -> list[dict[str, Any]]:
