@@ -134,6 +134,24 @@ def test_who_is_only_recommended_for_keeps_what_it_has() -> None:
     assert governed("freeze") == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("annotations", "options", "batch"),
+    [
+        ({"flyball.dev/batch": "apply"}, {}, 64),
+        ({}, {}, 0),
+        ({"flyball.dev/batch": "apply", "flyball.dev/mode": "recommend"}, {}, 0),
+        ({"flyball.dev/batch": "apply"}, {"autoscalers": [scaler("chat")]}, 0),
+    ],
+)
+def test_a_batch_is_ours_to_limit_where_its_owner_says_apply(
+    annotations: dict[str, str], options: dict[str, Any], batch: int
+) -> None:
+    args = ("serve", "Qwen/Qwen3-8B", "--max-num-seqs", "64")
+    there = workload(args=args, annotations={"flyball.dev/mode": "act"} | annotations)
+    (chat,) = look(listing([there], [pod_of(there)], [node()], **options)).workloads
+    assert chat.batch == batch
+
+
 def test_no_prometheus_and_one_that_fails_cost_readings_alone() -> None:
     asked = Asked(policies=(Policy("p", "infer"),))
     whole = look(ONE, asked, readings=(PowerReading("dcgm", "card", "h100-1", 300.0, device="g0"),))
