@@ -65,6 +65,19 @@ def test_who_goes_does_not_hang_on_the_order_of_a_set() -> None:
         assert spread.went == [0]
 
 
+def test_where_load_moves_to_the_less_important_go_first_too() -> None:
+    """What `both` leaves in b moves to a, where `bulk` has gone its step and `gold` would be next."""
+    both = server("both", 6, priority=1, load=600.0, groups=(Group(3, {"a": 1.0}), Group(3, {"b": 1.0})))
+    both = replace(both, places={"a": 0.5, "b": 0.5})
+    gold = server("gold", 3, priority=1, places={"a": 1.0})
+    bulk = server("bulk", 5, places={"a": 1.0})
+    there = View((Room("a", 400.0, 400.0), Room("b", 500.0, 500.0)), (both, gold, bulk))
+    found = filtered(there, {})
+    assert found.replicas == {"both": 5, "gold": 3, "bulk": 3}
+    at_once = replace(there, rooms=tuple(replace(room, at_once=True) for room in there.rooms))
+    assert filtered(at_once, {}).replicas["bulk"] == 0
+
+
 def test_nobody_goes_below_the_goal_because_the_step_of_another_is_short() -> None:
     both = (server("a", 8), server("b", 8))
     there = view(1200.0, *both)

@@ -52,6 +52,22 @@ def test_levels_begin_where_they_should_and_at_once(
     assert act.changed is (level != "normal")
 
 
+def test_what_is_believed_above_a_cut_budget_is_not_waited_for() -> None:
+    """Of 105 W half is read, it may be up to 150."""
+    half = Known(120.0, 150.0, False, least=50.0)
+    ((state, act),) = walk([Signal(half, C, S, believed=105.0)])
+    assert (act.level, act.by_model, act.ceiling, act.shed) == ("shed", True, 90.0, 15.0)
+    assert act.reason == "105 W, by the models, are above the threshold of 90 W"
+    assert state.over_since is None  # an emergency is for what is known
+    for believed in (None, 99.0):
+        ((_, act),) = walk([Signal(half, C, S, believed=believed)])
+        assert (act.level, act.by_model) == ("hold", False)
+    last = walk([Signal(half, C, S, believed=105.0)] * 4)[-1][1]  # dark by now: the upper bound counts
+    assert (last.level, last.by_model, last.ceiling) == ("shed", False, C)
+    ((_, act),) = walk([signal(70.0, believed=105.0)])
+    assert act.level == "normal"
+
+
 def test_above_the_budget_for_too_long_or_above_the_breaker_is_an_emergency() -> None:
     acts = [a for _, a in walk([signal(101.0)] * 3, every=5.0)]
     assert [a.level for a in acts] == ["shed", "shed", "emergency"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from flyball.power.algorithms.built_in import oversubscription
 from flyball.power.filter import filtered
@@ -58,6 +59,17 @@ def test_new_ones_come_where_there_is_room() -> None:
     assert oversubscription(view) == {"s": 6}
     here = racks(2, 2, wanted=6, lands={"site": 1.0, "r1": 1.0})
     assert filtered(View(rooms(200.0, 1000.0, at_once=False), (here,)), {}).replicas == {"s": 4}
+
+
+def test_who_has_to_leave_a_room_does_not_grow_elsewhere_meanwhile() -> None:
+    """More are asked for in all, and then none of those that are there would go."""
+    server = racks(2, 2, wanted=6, lands={"site": 1.0, "r2": 1.0})
+    found = filtered(View(rooms(100.0, 1000.0, at_once=True), (server,)), {})
+    assert found.replicas == {"s": 3}
+    assert found.went == {"s": (0,)}
+    least = filtered(View(rooms(100.0, 1000.0, at_once=True), (replace(server, least=4),)), {})
+    assert least.replicas["s"] >= 4
+    assert "r1" in least.short
 
 
 def test_floors_are_where_they_hurt_least() -> None:

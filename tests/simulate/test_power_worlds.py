@@ -32,6 +32,8 @@ def wrong(row: Row) -> list[str]:
         told.append(f"out of turn: {row.out_of_turn[0]}")
     if row.feasible is False and row.fresh is not None and (row.said is None or row.said > row.fresh):
         told.append(f"that the cap cannot be held was said at {row.said}, known at {row.fresh}")
+    if not row.feasible and row.above > row.allowed and row.said is None:
+        told.append(f"{row.above:.0f} s above the cap of {row.where}, and nobody said that it cannot be held")
     if row.errors:
         told.append(row.errors[0])
     return told

@@ -79,6 +79,11 @@ class Balance(msgspec.Struct, frozen=True):
         """The same at its highest within BURSTS, as far as that could be told."""
         return max((one.rest(self.gain) for one in self.others), default=0.0)
 
+    @property
+    def last(self) -> Watts | None:
+        """The same as it was last known; None: that was too long ago."""
+        return self.latest if self.lately else self.most if self.others else None
+
 
 def balanced(before: Balance, now: Seconds, watts: Watts | None, governed: Watts) -> Balance:
     """After a reading, and what was governed by the models when it was taken. None: it is not known."""

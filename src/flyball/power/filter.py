@@ -100,8 +100,8 @@ def _spread(server: ServerView, replicas: int, tight: Collection[str]) -> Spread
     while spread.replicas < replicas:
         spread.add(NEW)
     while spread.replicas > replicas:
-        if not spread.take(tight):
-            spread.take(())
+        if not spread.take(tight, least=replicas):
+            spread.take((), least=replicas)
     return spread
 
 
@@ -219,11 +219,16 @@ def _take(
     view: View, lows: Mapping[str, int], spreads: Mapping[str, Spread], drawn: dict[str, Watts]
 ) -> None:
     """Take replicas, one after the other in a fixed order, from servers in rooms that do not hold."""
-    squeeze = _Squeeze({r.name: r.watts for r in view.rooms}, spreads, drawn)
-    for _, those in _ranks(view):
-        for server in those:
-            squeeze.take(server, lows[server.name])
-        squeeze.over -= squeeze.left_by(those)
+    squeeze, ranks = _Squeeze({r.name: r.watts for r in view.rooms}, spreads, drawn), _ranks(view)
+    waits: set[str] = set()  # for less important ones, which have gone their step
+    taken = -1
+    while (asked := squeeze.over - waits) and squeeze.taken > taken:
+        # Rooms that load moves to meanwhile are the less important ones' affair first: in the next round.
+        taken = squeeze.taken
+        for _, those in ranks:
+            for server in those:
+                squeeze.take(server, lows[server.name], asked - waits)
+            waits |= asked & squeeze.over & squeeze.left_by(those)
 
 
 def _ranks(view: View) -> list[tuple[int, list[ServerView]]]:
@@ -242,6 +247,7 @@ class _Squeeze:
     ) -> None:
         self.limit, self.spreads, self.drawn = limit, spreads, drawn
         self.over = {room for room, watts in limit.items() if drawn[room] > watts + FIT}
+        self.taken = 0
 
     def take(
         self, server: ServerView, least: int, rooms: Collection[str] | None = None, new: bool = False
@@ -251,8 +257,9 @@ class _Squeeze:
         while spread.replicas > least:
             over = self.over if rooms is None else self.over.intersection(rooms)
             before = spread.drawn()
-            if not over or not spread.take(over, new):
+            if not over or not spread.take(over, new, least):
                 return
+            self.taken += 1
             self._went(before, spread.drawn())
 
     def left_by(self, servers: Sequence[ServerView]) -> set[str]:

@@ -54,6 +54,8 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
     """Foretold (p99, five minutes); it can warn only."""
     level: Watts | None = None
     """The draw without its noise; None: the reading is taken as it is."""
+    believed: Watts | None = None
+    """Where not all is known: what it draws by the models of its pods and what else drew there lately."""
 
 
 class LadderState(msgspec.Struct, frozen=True, gc=False):
@@ -84,6 +86,8 @@ class Act(msgspec.Struct, frozen=True, gc=False):
     """So much is above the ceiling."""
     reason: str
     changed: bool
+    by_model: bool = False
+    """What is believed is above the budget, and that is what goes."""
 
 
 def step(
@@ -99,6 +103,10 @@ def step(
         sure = min(sure, signal.level)
     blind = _since(state.blind_since, not known.complete and known.most > budget, now)
     dark = blind is not None and now - blind >= settings.blind
+    # A budget that was cut below what is believed is no gap in the readings that can be waited for.
+    by_model = not (known.complete or dark) and signal.believed is not None and signal.believed > budget
+    if by_model and signal.believed is not None:
+        sure = max(sure, signal.believed)
     reached, reason = _reached(signal, sure, theta, over, dark, now, settings)
     level = _settled(state, reached, sure, theta, signal, known.complete, dark, now, settings)
     if level != reached:
@@ -117,6 +125,7 @@ def step(
         shed=0.0 if ceiling is None else max(draws - ceiling, 0.0),
         reason=reason,
         changed=changed,
+        by_model=by_model,
     )
     return LadderState(level, now if changed else state.since, over, blind), act
 
@@ -137,7 +146,8 @@ def _reached(
     if over is not None and now - over >= signal.max_exceedance:
         return "emergency", f"above the budget of {budget:,.0f} W for {now - over:,.0f} s"
     if sure > theta:
-        return "shed", f"{sure:,.0f} W are above the threshold of {theta:,.0f} W"
+        how = "" if sure <= signal.known.least or signal.known.complete else ", by the models,"
+        return "shed", f"{sure:,.0f} W{how} are above the threshold of {theta:,.0f} W"
     if dark:
         most = signal.known.most
         return "shed", f"watts are not known, and may be {most:,.0f} of {budget:,.0f} W"

@@ -18,6 +18,7 @@ from flyball.power.watch import Watched
 from flyball.solve.watts import HEAT
 from flyball.spec.power import LEVELS, Level, Lever, Mode, Policy
 from flyball.spec.power_plan import DomainState, PolicyState, PowerPlan, Recommendation, Relief, WorkloadCap
+from flyball.units import Watts
 
 ALL_AT_ONCE = Steps(1.0, ENDLESS)
 
@@ -267,14 +268,21 @@ def _cap_state(power: Power, key: str, view: View) -> DomainState:
 
 
 def _widest(power: Power, view: View) -> View:
-    """Rooms as large as they can ever be: all of the budget but the ungoverned."""
+    """Rooms as large as they can ever be: all of the budget but the sensors' error and the ungoverned."""
     rooms = []
     for room in view.rooms:
         watched = power.watched.get(room.name)
-        if watched is not None and watched.state.budget is not None:
-            room = replace(room, watts=watched.state.budget - watched.reading.ungoverned)
+        if watched is not None and (sure := _sure(watched.state)) is not None:
+            room = replace(room, watts=sure - watched.reading.ungoverned)
         rooms.append(room)
     return replace(view, rooms=tuple(rooms))
+
+
+def _sure(state: DomainState) -> Watts | None:
+    """What a domain may draw by its sensors, so that it keeps its budget for certain: C (1 - e)."""
+    if state.budget is None or state.threshold is None:
+        return None
+    return min(state.threshold + state.rise, state.budget)
 
 
 def _policy_state(power: Power, key: str) -> PolicyState:
@@ -286,9 +294,9 @@ def _policy_state(power: Power, key: str) -> PolicyState:
 
 def _state(power: Power, name: str, one: Watched, view: View) -> DomainState:
     state = replace(one.state, nodes=len(power.tree.nodes[name]), inlet=power.inlets.get(name))
-    if state.budget is None:
+    if (sure := _sure(state)) is None:
         return state
-    fits = floors(view)[name] + one.reading.ungoverned <= state.budget + FIT
+    fits = floors(view)[name] + one.reading.ungoverned <= sure + FIT
     return replace(state, feasible=fits, per_kilowatt=power.memory.prices.get(name))
 
 

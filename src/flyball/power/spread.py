@@ -51,20 +51,29 @@ class Spread:
         """One more."""
         self._count(at, 1)
 
-    def take(self, over: Collection[str], new: bool = False) -> bool:
-        """One less, from where it helps these rooms most; new ones first (or only). False: it helps none."""
-        places = [NEW] if self.new else []
-        places += [at for at, count in enumerate(self.counts) if count and not new]
-        if not places:
-            return False
-        # Exact, as the order of a set is that of its process, and a tie must not hang on it.
-        helps = {at: math.fsum(self.rooms(at).get(room, 0.0) for room in over) for at in places}
-        best = max(places, key=lambda at: (helps[at], at == NEW, self.counts[at] if at != NEW else 0, -at))
-        if over and helps[best] <= 0:
+    def take(self, over: Collection[str], new: bool = False, least: int = 0) -> bool:
+        """One less, from where it helps these rooms; new ones first (or only). False: it helps none.
+
+        One goes that is there only where all new ones go, too: none goes while more are asked for, and those
+        on no node go first. `least`: so many stay.
+        """
+
+        def helps(at: int) -> float:
+            # Exact, as the order of a set is that of its process, and a tie must not hang on it.
+            return math.fsum(self.rooms(at).get(room, 0.0) for room in over)
+
+        if self.new and (not over or helps(NEW) > 0):
+            self._count(NEW, -1)
+            return True
+        may = not new and self.replicas - self.new > least
+        there = [at for at, count in enumerate(self.counts) if count and may]
+        best = max(there, key=lambda at: (helps(at), self.counts[at], -at), default=NEW)
+        if best == NEW or (over and helps(best) <= 0):
             return False
         self._count(best, -1)
-        if best != NEW:
-            self.went.append(best)
+        self.went.append(best)
+        while self.new:
+            self._count(NEW, -1)
         return True
 
     def is_in(self, room: str) -> bool:

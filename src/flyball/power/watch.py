@@ -133,6 +133,9 @@ def _domain(
         over = budget is not None and sure > budget.watts
         rest = max(balance.rest, balance.latest) if over else balance.rest
     reading = _corrected(reading, balance.gain, max(domain.ungoverned, rest))
+    believed = None
+    if sure is None and balance.last is not None:
+        believed = reading.governed + max(domain.ungoverned, balance.last)
     began = tuple(b for b in before.began if b[0] > now - before.rises.tau - LATELY)
     if before.most is not None and reading.most > before.most:
         began = (*began, (now, reading.most - before.most))
@@ -157,7 +160,7 @@ def _domain(
     rising = rise(rises, domain.quantile, budget.watts, domain.floor)
     at_five = next((a.watts[-1] for a in foretold if a.horizon == FIVE_MINUTES), None)
     signal = Signal(
-        known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five, balance.level
+        known, budget.watts, rising, domain.breaker, domain.max_exceedance, at_five, balance.level, believed
     )
     ladder, act = step(before.ladder, signal, now, settings)
     gone = now - before.time if before.time is not None else 0.0
@@ -179,7 +182,10 @@ def _domain(
         ahead=foretold,
         exceeded=memory.exceeded,
     )
-    return memory, Watched(reading, state, foretold, act, _room(reading, act, theta, others), balance.gain)
+    of_room = reading
+    if act.by_model and believed is not None:
+        of_room = replace(reading, ungoverned=believed - reading.governed)
+    return memory, Watched(reading, state, foretold, act, _room(of_room, act, theta, others), balance.gain)
 
 
 def _corrected(reading: DomainReading, gain: float, rest: Watts) -> DomainReading:
