@@ -157,7 +157,7 @@ def test_no_color_means_none(fleet: Path) -> None:
 
 @contextmanager
 def served(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that serves its report, and the address; interrupted at the end if it has not ended."""
+    """A process that serves its report, and the address; killed at the end if it has not ended."""
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments), "--serve"],
         stdout=subprocess.DEVNULL,
@@ -167,15 +167,16 @@ def served(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with process:
         assert process.stderr is not None
         said = ""
-        for line in process.stderr:
-            said += line
-            if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
-                yield process, found[0]
-                break
-        else:
-            pytest.fail(said)
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+        try:
+            for line in process.stderr:
+                said += line
+                if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+                    yield process, found[0]
+                    break
+            else:
+                pytest.fail(said)
+        finally:
+            process.kill()  # nothing, if it has ended
 
 
 @pytest.mark.parametrize(("cards", "code"), [(20, 0), (4, 3)])
