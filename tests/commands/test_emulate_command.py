@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flyball.adapters.kubernetes.load import Outcome
 from flyball.cli import main
+from flyball.commands import emulate
 
 KUBECONFIG = """
 apiVersion: v1
@@ -77,3 +82,26 @@ def test_a_cluster_that_does_not_answer_is_named_once(
     err = capsys.readouterr().err
     assert "the API server at http://127.0.0.1:9 does not answer" in err
     assert len(err.splitlines()) == 1
+
+
+class Interrupted:
+    """An emulator whose user ends it as a cycle begins."""
+
+    writes = 0
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def cycle(self, elapsed: float) -> Outcome:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Outcome()
+
+
+def test_a_cycle_that_is_ended_before_it_looked_says_of_nobody_that_it_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(KUBECONFIG)
+    monkeypatch.setattr(emulate, "Emulator", Interrupted)
+    assert emulate.run(emulate.Request(kubeconfig=config)) == 0
+    assert capsys.readouterr().err == ""

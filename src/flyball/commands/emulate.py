@@ -85,7 +85,8 @@ def _emulate(emulator: Emulator, settings: _Settings, request: Request, ended: t
             say(f"flyball: {error}. It is tried again in {settings.interval:g} s")
         else:
             number += 1
-            _show(number, outcome)
+            if outcome.changes or outcome.notes or not ended.is_set():  # one that is cut short saw nobody
+                _show(number, outcome)
         last = request.count is not None and number >= request.count
         if (last and request.leave) or ended.wait(settings.interval) or last:
             break
