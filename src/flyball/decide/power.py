@@ -50,12 +50,12 @@ def power_memory(memory: Memory | None) -> PowerMemory:
 
 def with_batches(fleet: Fleet, memory: Memory | None) -> Fleet:
     """The fleet with the batches that some have to hold to for watts."""
-    enforced = power_memory(memory).reliefs.get("Enforce")
-    if enforced is None or not enforced.batches:
+    held = power_memory(memory).limited
+    if not held:
         return fleet
     servers = [
         replace(s, max_batch_size=min(s.max_batch_size or limited.most, limited.most))
-        if (limited := enforced.batches.get(s.name)) is not None
+        if (limited := held.get(s.name)) is not None
         else s
         for s in fleet.servers
     ]

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from flyball.power.budget import Governing, Observed, Standing, cap_watts, governing, held_back, selects
 from flyball.power.patience import Shed
 from flyball.power.places import Places, Weights, mean
-from flyball.power.relief import Reliefs
+from flyball.power.relief import Limited, Reliefs
 from flyball.power.relocate import Relocations
 from flyball.power.tree import tree_of
 from flyball.power.view import Group, Room, ServerView, View
@@ -54,6 +54,11 @@ class PowerMemory(msgspec.Struct, frozen=True):
     priced_at: Seconds | None = None
     relocations: Relocations = Relocations()
     reliefs: dict[Mode, Reliefs] = {}
+
+    @property
+    def limited(self) -> dict[str, Limited]:
+        """Batches that are held to, by workload."""
+        return self.reliefs.get("Enforce", Reliefs()).batches
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
@@ -107,12 +112,10 @@ class Power:
 
     def _limited(self, pod: PlacedPod) -> PlacedPod:
         """What a pod draws whose batch is limited: a full one is only so much of what it was."""
-        reliefs = self.memory.reliefs.get("Enforce")
-        limited = None if reliefs is None else reliefs.batches.get(pod.server)
-        batch = self.workloads[pod.server].batch
-        if limited is None or not 0 < batch < limited.own:
+        limited = self.memory.limited.get(pod.server)
+        if limited is None:
             return pod
-        share = batch / limited.own
+        share = limited.share(self.workloads[pod.server].batch)
         return replace(pod, load=share * pod.load, most=pod.idle + share * (pod.most - pod.idle))
 
     # ---- who is in whose hands --------------------------------------------------------------------

@@ -104,9 +104,10 @@ def step(
     blind = _since(state.blind_since, not known.complete and known.most > budget, now)
     dark = blind is not None and now - blind >= settings.blind
     # A budget that was cut below what is believed is no gap in the readings that can be waited for.
-    by_model = not (known.complete or dark) and signal.believed is not None and signal.believed > budget
-    if by_model and signal.believed is not None:
-        sure = max(sure, signal.believed)
+    believed = signal.believed or 0.0
+    by_model = not (known.complete or dark) and believed > budget
+    if by_model:
+        sure = max(sure, believed)
     reached, reason = _reached(signal, sure, theta, over, dark, now, settings)
     level = _settled(state, reached, sure, theta, signal, known.complete, dark, now, settings)
     if level != reached:

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from flyball.power.budget import cap_watts
 from flyball.power.filter import Filtered, Steps, filtered
 from flyball.power.govern import ENDLESS, FREE, NEAR, Power, PowerMemory
-from flyball.power.patience import Shed, again
+from flyball.power.patience import Shed, after
 from flyball.power.recommend import recommendation
 from flyball.power.relief import Reliefs, Scene, relieved
 from flyball.power.relocate import Relocation, Sight, relocated
+from flyball.power.rise import threshold
 from flyball.power.view import FIT, ServerView, View, floors, infeasible
 from flyball.power.watch import Watched
 from flyball.solve.watts import HEAT
@@ -158,10 +159,8 @@ def _patient(power: Power, view: View, given: Filtered) -> tuple[Filtered, dict[
         last = power.memory.shed.get(s.name)
         # What is still under way is given up like what is there: orders must not swing either.
         has = max(s.replicas, power.memory.given.get(s.name, 0))
-        if given.replicas[s.name] < min(has, s.ceiling):
-            shed[s.name] = again(last, now)
-        elif last is not None and last.counts(now):
-            shed[s.name] = last
+        if (one := after(last, given.replicas[s.name] < min(has, s.ceiling), now)) is not None:
+            shed[s.name] = one
     waits = {
         s.name: max(s.replicas, s.floor) for s in view.servers if s.name in shed and shed[s.name].waits(now)
     }
@@ -272,17 +271,16 @@ def _widest(power: Power, view: View) -> View:
     rooms = []
     for room in view.rooms:
         watched = power.watched.get(room.name)
-        if watched is not None and (sure := _sure(watched.state)) is not None:
+        if watched is not None and (sure := _sure(watched)) is not None:
             room = replace(room, watts=sure - watched.reading.ungoverned)
         rooms.append(room)
     return replace(view, rooms=tuple(rooms))
 
 
-def _sure(state: DomainState) -> Watts | None:
+def _sure(one: Watched) -> Watts | None:
     """What a domain may draw by its sensors, so that it keeps its budget for certain: C (1 - e)."""
-    if state.budget is None or state.threshold is None:
-        return None
-    return min(state.threshold + state.rise, state.budget)
+    budget = one.state.budget
+    return None if budget is None else threshold(budget, one.reading.known.error, 0.0)
 
 
 def _policy_state(power: Power, key: str) -> PolicyState:
@@ -294,7 +292,7 @@ def _policy_state(power: Power, key: str) -> PolicyState:
 
 def _state(power: Power, name: str, one: Watched, view: View) -> DomainState:
     state = replace(one.state, nodes=len(power.tree.nodes[name]), inlet=power.inlets.get(name))
-    if (sure := _sure(state)) is None:
+    if (sure := _sure(one)) is None:
         return state
     fits = floors(view)[name] + one.reading.ungoverned <= sure + FIT
     return replace(state, feasible=fits, per_kilowatt=power.memory.prices.get(name))

@@ -29,8 +29,10 @@ class Shed(msgspec.Struct, frozen=True, gc=False):
         return now - self.time < self.wait + LONGEST
 
 
-def again(last: Shed | None, now: Seconds) -> Shed:
-    """It gives now; it waits longer where it had come back since it last did."""
+def after(last: Shed | None, gives: bool, now: Seconds) -> Shed | None:
+    """What is remembered of who `gives` now, or not; it waits longer where it had come back since."""
+    if not gives:
+        return last if last is not None and last.counts(now) else None
     if last is None:
         return Shed(now, REGROW)
     return Shed(now, last.wait if last.waits(now) else min(2.0 * last.wait, LONGEST))

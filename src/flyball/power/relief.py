@@ -12,10 +12,9 @@ import math
 from collections.abc import Mapping
 
 import msgspec
-from msgspec.structs import replace
 
 from flyball.power.filter import Filtered
-from flyball.power.patience import Shed, again
+from flyball.power.patience import Shed, after
 from flyball.power.view import FIT, ServerView, View
 from flyball.spec.power import Policy
 from flyball.spec.power_plan import Relief
@@ -36,6 +35,10 @@ class Limited(msgspec.Struct, frozen=True, gc=False):
     """What it was."""
     most: int
     since: Seconds
+
+    def share(self, batch: int) -> float:
+        """Which part of it engines with such a batch have."""
+        return min(batch / self.own, 1.0) if batch > 0 else 1.0
 
 
 class Reliefs(msgspec.Struct, frozen=True):
@@ -77,13 +80,14 @@ def relieved(before: Reliefs, scene: Scene) -> tuple[tuple[Relief, ...], Reliefs
                 limited, saved = _limited(server, scene, before.batches.get(name), missing, room)
                 if limited is not None:
                     batches[name] = limited
-                    made = Relief(name, policy.key, lever, policy.mode, room, limited.most, limited.own)
-                    found.append(replace(made, watts=saved))
+                    batch, own = limited.most, limited.own
+                    found.append(Relief(name, policy.key, lever, policy.mode, room, batch, own, watts=saved))
             elif lever == "resources":
-                last = before.trims.get(name)
-                if room or (last is not None and last.counts(scene.now)):
-                    trims[name] = again(last, scene.now) if room or last is None else last
-                if name in trims and trims[name].waits(scene.now):
+                shed = after(before.trims.get(name), bool(room), scene.now)
+                if shed is None:
+                    continue
+                trims[name] = shed
+                if shed.waits(scene.now):
                     found.append(Relief(name, policy.key, lever, policy.mode, room, trim=policy.trim))
     return tuple(found), Reliefs(short, batches, trims)
 
@@ -102,7 +106,7 @@ def _limited(
     """The batch that it may have, and the watts that this saves; these are taken off what is missing."""
     batch = scene.batches[server.name]
     own = batch if was is None else was.own
-    each = max(server.full - server.idle, 0.0) / min(batch / own, 1.0)  # of a whole batch
+    each = max(server.full - server.idle, 0.0) / (was.share(batch) if was else 1.0)  # of a whole batch
     if not room:
         return (was if was is not None and not _fits(server, scene, was, each) else None), 0.0
     span = scene.given.replicas[server.name] * each

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from flyball.adapters.kubernetes.objects import Container, PodSpec, Resources, WorkloadSpec
+from flyball.adapters.kubernetes.objects import Container, Pod, PodSpec, Resources, WorkloadSpec
 
 MODEL_FLAGS = ("--model", "--model-path", "--model-id", "--model_name_or_path")
 SERVED_FLAGS = ("--served-model-name",)
@@ -67,6 +67,11 @@ def place_in(template: PodSpec) -> int | None:
 def cards_of(resources: Resources) -> dict[str, int]:
     """Cards that a container asks for, by resource."""
     return counts({**resources.requests, **resources.limits})
+
+
+def cards_in(pod: Pod) -> int:
+    """Cards that a pod asks for, of all resources."""
+    return sum(count for one in pod.spec.containers for count in cards_of(one.resources).values())
 
 
 def counts(amounts: Mapping[str, str | int | float]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from flyball.adapters.kubernetes.engine import cards_of, counts, whole
+from flyball.adapters.kubernetes.engine import cards_in, counts, whole
 from flyball.adapters.kubernetes.governed import Cluster, Governed, PodState
 from flyball.adapters.kubernetes.nodes import PRODUCTS, SHARED, CardType
 from flyball.adapters.kubernetes.objects import Node, Pod
@@ -108,11 +108,6 @@ def power_nodes(
             "the most of any card counts. Describe them in a DevicePowerProfile",
         )
     return found, notes
-
-
-def cards_in(pod: Pod) -> int:
-    """Cards that a pod asks for, of all resources."""
-    return sum(n for one in pod.spec.containers for n in cards_of(one.resources).values())
 
 
 def _count(node: Node) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from flyball.adapters.kubernetes.api import Api
+from flyball.adapters.kubernetes.engine import cards_in
 from flyball.adapters.kubernetes.errors import ApiError, NotFound
 from flyball.adapters.kubernetes.governed import DEPLOYMENT, STATEFUL_SET, Cluster, Governed, Kind
 from flyball.adapters.kubernetes.labels import MANAGED
@@ -33,7 +34,7 @@ from flyball.adapters.kubernetes.objects import (
     WorkloadSpec,
 )
 from flyball.adapters.kubernetes.pods import pods_of, state_of
-from flyball.adapters.kubernetes.power import cards_in, phases
+from flyball.adapters.kubernetes.power import phases
 from flyball.adapters.kubernetes.power_original import ORIGINAL, PAUSE, Unreadable, note_of
 from flyball.power.budget import selects
 from flyball.spec.power import PlacedPod, Policy, PowerNode, PowerReading, PowerWorkload, WorkloadRef
