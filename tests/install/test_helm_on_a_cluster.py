@@ -12,7 +12,7 @@ from flyball.adapters.kubernetes.errors import NotFound
 from flyball.adapters.kubernetes.rights import ACT, lacking, placed
 from flyball.sandbox.cluster import Sandbox
 from tests.clusters import eventually
-from tests.install.made import CHART, ROOT, helm, run
+from tests.install.made import CHART, ROOT, delete, helm, run
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +58,5 @@ def test_the_chart_is_installed_upgraded_and_uninstalled(cluster: Sandbox, api: 
         kinds = run("deploy/kubectl", "get", "crd", "-o", "name", kubeconfig=cluster.kubeconfig)
         assert kinds.count("inferno.platform.ai") == 6
     finally:
-        crds = str(ROOT / "deploy" / "crds")
-        run("deploy/kubectl", "delete", "--ignore-not-found", "-k", crds, kubeconfig=cluster.kubeconfig)
-        run("deploy/kubectl", "delete", "--ignore-not-found", "ns", NAMESPACE, kubeconfig=cluster.kubeconfig)
+        delete(cluster.kubeconfig, "-k", str(ROOT / "deploy" / "crds"))
+        delete(cluster.kubeconfig, "ns", NAMESPACE)

@@ -26,6 +26,7 @@ from tests.install.made import (
     VALUES,
     Objects,
     container,
+    delete,
     kubectl,
     of_kind,
     overlay,
@@ -50,7 +51,7 @@ def installed(cluster: Sandbox) -> Iterator[None]:
     )
     run("deploy/kubectl", "apply", "-f", "manifests/yamls/deploy.yaml", kubeconfig=cluster.kubeconfig)
     yield
-    run("deploy/kubectl", "delete", "-f", "dist/install.yaml", kubeconfig=cluster.kubeconfig)
+    delete(cluster.kubeconfig, "-f", "dist/install.yaml")
 
 
 # ---- what is taken -----------------------------------------------------------------------------

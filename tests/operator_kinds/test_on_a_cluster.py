@@ -18,7 +18,7 @@ from flyball.wire.kinds.inferno import DEFINITIONS
 from flyball.wire.kinds.kind import Definition
 from flyball.wire.kinds.schema import Schema
 from flyball.wire.text import decode, encode_yaml
-from tests.clusters import eventually
+from tests.clusters import eventually, read_kinds
 from tests.operator_kinds import original
 from tests.operator_kinds.cases import BOUNDS, RULES, Case
 from tests.operator_kinds.samples import KINDS, TEXTS, Document, at, sample
@@ -82,6 +82,7 @@ def api(sandbox: Sandbox) -> Iterator[Api]:
     made = Api(sandbox)
     made.define(list(MODERN.values()))
     yield made
+    read_kinds(made.kubectl)
     made.kubectl("delete", "crd", *(d.name for d in DEFINITIONS))
     made.http.close()
 
