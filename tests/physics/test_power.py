@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flyball.physics.power import busy, busy_of, power, power_of
@@ -30,6 +30,7 @@ def test_one_piece_alone(at: float, utilization: float, expected: float) -> None
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+@example(1e-310, 0.2, 1.0)
 def test_more_use_is_never_fewer_watts(at: float, one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert watts(100, 700, 400, at, low) <= watts(100, 700, 400, at, high) + 1e-9

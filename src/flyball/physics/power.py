@@ -21,7 +21,7 @@ def power(
     u = np.clip(utilization, 0.0, 1.0)
     rising = np.where(mid_util > 0, mid_util, 1.0)
     falling = np.where(mid_util < 1, 1.0 - mid_util, 1.0)
-    low = idle + (mid_power - idle) * u / rising
+    low = idle + (mid_power - idle) * np.minimum(u, rising) / rising  # beyond it would overflow for tiny ones
     high = mid_power + (full - mid_power) * (u - mid_util) / falling
     result: FloatArray = np.where((u <= mid_util) & (mid_util > 0), low, high)
     return result
