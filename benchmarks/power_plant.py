@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from benchmarks.power_plant_bound import Draws, Most, most
 from benchmarks.power_plant_rivals import (
     WIDTH,
     Climatik,
@@ -26,7 +27,6 @@ from benchmarks.power_plant_rivals import (
     Rule,
     StaticCap,
     Thresholds,
-    hosts_share,
 )
 from benchmarks.power_plant_world import GRACE, HALL, SERVICES, Made, made
 from flyball.decide.law import Flyball
@@ -101,8 +101,8 @@ class Row(msgspec.Struct):
     """Mean absolute share by which their medians were off."""
     cover: tuple[float, float] = (0.0, 0.0)
     """Share of what came at or below their 90 and 99 % quantiles."""
-    drawn: dict[str, tuple[Watts, Watts]] = {}
-    """By service, above empty cards and with what hosts draw for it: in the mean, and one busy replica."""
+    most: dict[str, Most] = {}
+    """Of the loop without a cap, by share: what is in whole services that fit."""
 
 
 class Warm(NamedTuple):
@@ -114,6 +114,14 @@ class Warm(NamedTuple):
     meter: Meter
     needed: dict[str, int]
     """Replicas at the peak, by service."""
+
+
+class Ran(NamedTuple):
+    """What a run left."""
+
+    plant: Plant
+    cycles: list[Cycle]
+    draws: Draws
 
 
 class Policed(NamedTuple):
@@ -135,14 +143,14 @@ def law() -> Flyball:
 def steer(
     one: Made,
     plant: Plant,
-    meter: Meter,
+    note: Callable[[], None],
     policed: Policed,
     memory: Memory | None,
     cap: Watts | None,
     seed: int,
     end: Seconds,
 ) -> tuple[list[Cycle], Memory]:
-    """Let a policy steer until then."""
+    """Let a policy steer until then; `note` is called at every step."""
     rng = np.random.default_rng([seed, 41])
     levers = Levers(plant, rng, phase=float(rng.uniform(0.1, SYNC - 0.1)))
     cut = Cut(levers, policed.rule) if policed.rule is not None else None
@@ -172,7 +180,7 @@ def steer(
     runner.memory = memory
     cycles = []
     while (now := plant.now()) < end:
-        meter.note()
+        note()
         if now % policed.law.period == 0.0:
             cycle = runner.cycle()
             assert cycle is not None
@@ -193,7 +201,7 @@ def warmed(seed: int, until: Seconds = WARM) -> Warm:
     one = made(seed)
     plant = Plant(one.world, seed)
     meter = Meter(plant)
-    cycles, memory = steer(one, plant, meter, Policed(law(), "Observe"), None, None, seed, until)
+    cycles, memory = steer(one, plant, meter.note, Policed(law(), "Observe"), None, None, seed, until)
     needed = {name: 1 for name in WIDTH}
     for cycle in cycles:
         if cycle.snapshot.seen.time >= min(SETTLE, until / 2) and cycle.decision is not None:
@@ -219,29 +227,35 @@ def policed(name: str, warm: Warm, plant: Plant, meter: Meter, cap: Watts) -> Po
     return Policed(law(), None, rules[name]())
 
 
-def ran(warm: Warm, name: str, cap: Watts, seed: int, length: Seconds = LENGTH) -> tuple[Plant, list[Cycle]]:
+def ran(warm: Warm, name: str, cap: Watts, seed: int, length: Seconds = LENGTH) -> Ran:
     """A policy from the warm fleet on."""
     plant = warm.plant.copy()
-    meter = warm.meter.copy(plant)
+    meter, draws = warm.meter.copy(plant), Draws(warm.made, plant)
+
+    def note() -> None:
+        meter.note()
+        draws.note()
+
     one = policed(name, warm, plant, meter, cap)
     memory = None if name == "none" else warm.memory
     budget = cap if name in (OURS, TOLERANT) else None
-    cycles, _ = steer(warm.made, plant, meter, one, memory, budget, seed, warm.plant.now() + length)
-    return plant, cycles
+    cycles, _ = steer(warm.made, plant, note, one, memory, budget, seed, warm.plant.now() + length)
+    draws.note()
+    return Ran(plant, cycles, draws)
 
 
 # ---- what came of it -----------------------------------------------------------------------------
 
 
-def measured(
-    seed: int, name: str, share: float, peak: Watts, warm: Warm, plant: Plant, cycles: Sequence[Cycle]
-) -> Row:
+def measured(seed: int, name: str, share: float, peak: Watts, warm: Warm, run: Ran) -> Row:
     """The figures of a run."""
+    plant = run.plant
     began, end = warm.plant.now(), plant.now()
     times, watts = plant.watch.times(), plant.watch.watts()
     after = times > began
     times, watts, whole = times[after], watts[after], (times, watts)
-    cap = share * peak if peak else float(watts.max()) * share
+    peak = peak or float(watts.max())
+    cap = share * peak
     over = watts > cap
     lever = law().period + SYNC + GRACE + warm.made.measuring.delay + STEP
     asked, requests, tokens, ttft, itl = 0, 0, {}, {}, {}
@@ -255,13 +269,14 @@ def measured(
         ttft[one.name], itl[one.name] = (
             float(np.quantile(v[mine], 0.99)) if mine.any() else 0.0 for v in (done.ttft, done.tpot)
         )
-    errors, covered = checked(cycles, *whole)
+    errors, covered = checked(run.cycles, *whole)
+    count, drawn = list(tokens.values()), run.draws.watts()
     return Row(
         seed=seed,
         policy=name,
         share=share,
         cap=cap,
-        peak=peak or float(watts.max()),
+        peak=peak,
         watts=float(watts.mean()),
         asked=asked,
         tokens=sum(tokens.values()),
@@ -277,20 +292,9 @@ def measured(
         itl=itl,
         foretold=len(errors),
         error=float(np.mean(errors)) if errors else 0.0,
-        drawn=by_service(warm, plant),
+        most={f"{s:g}": most(drawn, watts, count, s * peak) for s in SHARES} if name == LOOP else {},
         cover=(float(np.mean(covered, axis=0)[0]), float(np.mean(covered, axis=0)[1])) if errors else (0, 0),
     )
-
-
-def by_service(warm: Warm, plant: Plant) -> dict[str, tuple[Watts, Watts]]:
-    """`Row.drawn` of a run."""
-    draw, host = warm.made.world.draws[0], 1.0 + hosts_share(warm.made)
-    gone, found = plant.now() - warm.plant.now(), {}
-    for one in SERVICES:
-        before, after = warm.plant.held(one.name), plant.held(one.name)
-        joules = after.joules - before.joules - draw.idle * (after.cards - before.cards)
-        found[one.name] = host * joules / gone, host * (draw.decode - draw.idle) * one.tp
-    return found
 
 
 def checked(
@@ -345,12 +349,12 @@ def campaign(file: Path, asked: Sequence[tuple[int, str, float]]) -> Iterator[Ro
     for seed, of_seed in groupby(asked, lambda one: one[0]):
         warm = warmed(seed)
         for name, of_name in groupby(of_seed, lambda one: one[1]):
-            free: tuple[Plant, list[Cycle]] | None = None
+            free: Ran | None = None
             for _, _, share in of_name:
                 peak = peaks.get(seed, 0.0)
                 done = free or ran(warm, name, share * peak, seed)
                 free = done if name in FREE else None
-                row = measured(seed, name, share, peak, warm, *done)
+                row = measured(seed, name, share, peak, warm, done)
                 peaks[seed] = row.peak
                 with file.open("ab") as rows:
                     rows.write(msgspec.json.encode(row) + b"\n")

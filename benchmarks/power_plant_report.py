@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -122,8 +121,10 @@ def reach(paired: Paired) -> Iterator[str]:
                 if name not in (OURS, LOOP, "none") and paired.of(name, share)
             )
             got = _cell(paired.values(OURS, share, FIGURES["tokens kept, %"][0]), "{:.1f}", 100.0)
-            most = [bound(row, share) for row, _ in paired.of(LOOP, share) if row.drawn]
-            whole = f", {np.median(most):.1%} are in whole services that fit" if most else ""
+            most = [row.most[f"{share:g}"] for row, _ in paired.of(LOOP, share) if row.most]
+            order, any_ = np.median(most, axis=0) if most else (0.0, 0.0)
+            fit = f", {order:.1%} are in whole services that fit, the least important gone first"
+            whole = f"{fit} ({any_:.1%} whoever goes)" if most else ""
             yield f"R2 cap {share:.0%}: {got} % kept (asked: {KEPT[share]:.0%}{whole}); {', '.join(beside)}"
     saved = {
         s: _cell(paired.values(OURS, s, FIGURES["J/token, x"][0]), "{:.2f}", 1.0) for s in SHARES if ours[s]
@@ -137,20 +138,6 @@ def reach(paired: Paired) -> Iterator[str]:
             covers = " and ".join(f"{np.mean([r.cover[i] for r in told]):.1%}" for i in (0, 1))
             error = _cell([row.error for row in told], "{:.1f}", 100.0)
             yield f"R4 five minutes ahead, {name}: off by {error} % (asked: 5); under its 90, 99 %: {covers}"
-
-
-def bound(loop: Row, share: float) -> float:
-    """Tokens of whole services that fit under a cap in the mean: the best choice, whatever priorities say.
-
-    Each draws what it draws in the loop without a cap; of the others one busy replica stays.
-    """
-    names = list(loop.drawn)
-    whole, least = (np.array([loop.drawn[name][i] for name in names]) for i in (0, 1))
-    tokens = np.array([loop.by_service[name] for name in names])
-    kept = np.array(list(itertools.product((False, True), repeat=len(names))))
-    watts = loop.watts - whole.sum() + np.where(kept, whole, np.minimum(whole, least)).sum(axis=1)
-    fits = watts <= share * loop.peak
-    return float((kept[fits] @ tokens).max(initial=0) / loop.tokens)
 
 
 def plot(paired: Paired) -> str:

@@ -27,6 +27,7 @@ from benchmarks.power_plant import (
     warmed,
     without,
 )
+from benchmarks.power_plant_bound import Most, most
 from benchmarks.power_plant_report import Paired, middle, tables
 from benchmarks.power_plant_rivals import (
     LEAST,
@@ -39,6 +40,7 @@ from benchmarks.power_plant_rivals import (
     bare,
     nameplate,
 )
+from benchmarks.power_plant_world import CARDS, NODES
 from flyball.loop.record import Cycle
 from flyball.units import Seconds, Watts
 
@@ -111,9 +113,10 @@ def orders(cycles: list[Cycle]) -> list[list[tuple[str, int]]]:
 
 @pytest.mark.slow
 def test_who_observes_orders_what_the_loop_orders_that_sees_no_watts(warm: Warm) -> None:
-    _, observed = ran(warm, LOOP, 0.0, 1, 90.0)
+    observed = ran(warm, LOOP, 0.0, 1, 90.0).cycles
     plant = warm.plant.copy()
-    blind, _ = steer(warm.made, plant, Meter(plant), Policed(law()), warm.memory, None, 1, plant.now() + 90.0)
+    note = Meter(plant).note
+    blind, _ = steer(warm.made, plant, note, Policed(law()), warm.memory, None, 1, plant.now() + 90.0)
     assert len(observed) == len(blind) == 6
     assert orders(observed) == orders(blind)
 
@@ -123,8 +126,8 @@ def test_a_cap_takes_watts_and_what_is_measured_is_the_plants(warm: Warm, tmp_pa
     rows = []
     for name in (LOOP, OURS):
         peak = rows[0].peak if rows else 0.0
-        plant, cycles = ran(warm, name, SHARES[-1] * peak, 1, 150.0)
-        rows.append(measured(1, name, SHARES[-1], peak, warm, plant, cycles))
+        run = ran(warm, name, SHARES[-1] * peak, 1, 150.0)
+        rows.append(measured(1, name, SHARES[-1], peak, warm, run))
     loop, ours = rows
     assert loop.cap == ours.cap == pytest.approx(SHARES[-1] * loop.peak)
     assert loop.before == ours.before
@@ -133,12 +136,40 @@ def test_a_cap_takes_watts_and_what_is_measured_is_the_plants(warm: Warm, tmp_pa
     assert ours.watts < loop.watts
     assert ours.above < loop.above
     assert loop.joules == pytest.approx(5.0 * sum(np.clip(_watts(warm, loop) - loop.cap, 0.0, None)))
+    assert not ours.most
+    whole = [loop.most[f"{share:g}"] for share in SHARES]
+    assert whole == sorted(whole, reverse=True)
+    assert all(0.0 <= one.in_order <= one.in_any <= 1.0 for one in whole)
     text = tables(rows)
     assert "R2 cap 60%" in text
+    assert f"{whole[-1].in_order:.1%} are in whole services that fit" in text
+
+
+@pytest.mark.slow
+def test_what_goes_with_services_is_all_that_is_above_empty_nodes(warm: Warm) -> None:
+    plant, _, draws = ran(warm, LOOP, 0.0, 1, 60.0)
+    watch, drawn = plant.watch, draws.watts().sum(axis=1)
+    now = watch.times() > warm.plant.now()
+    assert drawn.shape == (12,)
+    hall = warm.made.world.hall
+    assert hall is not None
+    host, cards = hall.hosts[0], NODES * CARDS * warm.made.world.draws[0].idle
+    empty = NODES * host.idle + (1.0 + host.share) * cards
+    others = watch.watts()[now] - drawn - empty
+    assert np.all((others > -1.0) & (others < 0.2 * NODES * hall.others.burst))
+
+
+def test_the_bound_takes_whole_services_in_their_order_or_in_any() -> None:
+    drawn = np.array([[4.0, 4, 4, 4, 4, 4, 4, 4], [9.0, 1, 1, 1, 1, 1, 2, 2]])
+    whole, tokens = drawn.sum(axis=1) + 10.0, [1, 1, 1, 1, 1, 1, 7, 7]
+    assert most(drawn, whole, tokens, 42.0) == Most(1.0, 1.0)
+    assert most(drawn, whole, tokens, 34.0) == Most(0.3, 0.9)  # 8 of the first step: both of the last
+    assert most(drawn, whole, tokens, 18.0) == Most(0.1, 0.7)  # six of eight, and the first of them
+    assert most(drawn, whole, tokens, 9.0) == Most(0.0, 0.0)
 
 
 def _watts(warm: Warm, row: Row) -> np.ndarray:
-    plant, _ = ran(warm, row.policy, row.cap, row.seed, 150.0)
+    plant, _, _ = ran(warm, row.policy, row.cap, row.seed, 150.0)
     return plant.watch.watts()[plant.watch.times() > warm.plant.now()]
 
 
