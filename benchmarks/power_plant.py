@@ -101,8 +101,8 @@ class Row(msgspec.Struct):
     """Mean absolute share by which their medians were off."""
     cover: tuple[float, float] = (0.0, 0.0)
     """Share of what came at or below their 90 and 99 % quantiles."""
-    most: dict[str, Most] = {}
-    """Of the loop without a cap, by share: what is in whole services that fit."""
+    most: Most | None = None
+    """Of the loop, which knows of no cap: what is in whole services that fit."""
 
 
 class Warm(NamedTuple):
@@ -270,7 +270,6 @@ def measured(seed: int, name: str, share: float, peak: Watts, warm: Warm, run: R
             float(np.quantile(v[mine], 0.99)) if mine.any() else 0.0 for v in (done.ttft, done.tpot)
         )
     errors, covered = checked(run.cycles, *whole)
-    count, drawn = list(tokens.values()), run.draws.watts()
     return Row(
         seed=seed,
         policy=name,
@@ -292,7 +291,7 @@ def measured(seed: int, name: str, share: float, peak: Watts, warm: Warm, run: R
         itl=itl,
         foretold=len(errors),
         error=float(np.mean(errors)) if errors else 0.0,
-        most={f"{s:g}": most(drawn, watts, count, s * peak) for s in SHARES} if name == LOOP else {},
+        most=most(run.draws.watts(), watts, list(tokens.values()), cap) if name == LOOP else None,
         cover=(float(np.mean(covered, axis=0)[0]), float(np.mean(covered, axis=0)[1])) if errors else (0, 0),
     )
 

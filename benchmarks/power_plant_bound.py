@@ -22,7 +22,7 @@ class Draws:
     """Watts that go with each service, step by step: above empty cards, with what hosts draw for it."""
 
     def __init__(self, made: Made, plant: Plant) -> None:
-        self._plant, self._idle, self._share = plant, made.world.draws[0].idle, 1.0 + hosts_share(made)
+        self._plant, self._idle, self._share = plant, made.world.draws[0].idle, 1.0 + hosts_share(made.world)
         self._seen: list[list[float]] = []
 
     def note(self) -> None:
@@ -49,13 +49,14 @@ def most(drawn: FloatArray, whole: FloatArray, tokens: Sequence[int], cap: Watts
     `drawn`: steps x services, as `Draws` has it; `whole`: watts of all, by step. Nobody could choose so
     without knowing what comes; but it takes a service for the whole time, also where it need not go for all.
     """
-    ranks, share = [one.priority for one in SERVICES], np.array(tokens) / max(sum(tokens), 1)
-    best = {True: 0.0, False: 0.0}
-    for gone in itertools.product((False, True), repeat=len(ranks)):
-        first = min((rank for rank, goes in zip(ranks, gone, strict=True) if goes), default=max(ranks))
-        ordered = all(goes for rank, goes in zip(ranks, gone, strict=True) if rank > first)
-        if (whole - drawn[:, gone].sum(axis=1)).max(initial=0.0) <= cap:
-            kept = float(share[~np.array(gone)].sum())
-            for which in {ordered, False}:
-                best[which] = max(best[which], kept)
-    return Most(best[True], best[False])
+    ranks, share = np.array([one.priority for one in SERVICES]), np.array(tokens) / max(sum(tokens), 1)
+    in_order = in_any = 0.0
+    for choice in itertools.product((False, True), repeat=len(ranks)):
+        stays = np.array(choice)
+        if (whole - drawn[:, ~stays].sum(axis=1)).max() > cap:
+            continue
+        kept = float(share[stays].sum())
+        in_any = max(in_any, kept)
+        if ranks[stays].max(initial=0) <= ranks[~stays].min(initial=max(ranks)):
+            in_order = max(in_order, kept)
+    return Most(in_order, in_any)

@@ -121,10 +121,11 @@ def reach(paired: Paired) -> Iterator[str]:
                 if name not in (OURS, LOOP, "none") and paired.of(name, share)
             )
             got = _cell(paired.values(OURS, share, FIGURES["tokens kept, %"][0]), "{:.1f}", 100.0)
-            most = [row.most[f"{share:g}"] for row, _ in paired.of(LOOP, share) if row.most]
-            order, any_ = np.median(most, axis=0) if most else (0.0, 0.0)
-            fit = f", {order:.1%} are in whole services that fit, the least important gone first"
-            whole = f"{fit} ({any_:.1%} whoever goes)" if most else ""
+            whole = ""
+            if most := [row.most for row, _ in paired.of(LOOP, share) if row.most]:
+                in_order, in_any = np.median(most, axis=0)
+                whole = f", {in_order:.1%} are in whole services that fit, the least important gone first"
+                whole += f" ({in_any:.1%} whoever goes)"
             yield f"R2 cap {share:.0%}: {got} % kept (asked: {KEPT[share]:.0%}{whole}); {', '.join(beside)}"
     saved = {
         s: _cell(paired.values(OURS, s, FIGURES["J/token, x"][0]), "{:.2f}", 1.0) for s in SHARES if ours[s]

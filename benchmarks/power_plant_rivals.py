@@ -15,6 +15,7 @@ from flyball.simulate.hall import STEP
 from flyball.simulate.levers import Levers
 from flyball.simulate.plant import Plant
 from flyball.spec.decision import Order
+from flyball.spec.scenario import World
 from flyball.units import Seconds, Watts
 
 Most = dict[str, int]
@@ -30,7 +31,7 @@ class Meter:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
         self._seen: deque[tuple[Seconds, dict[str, float]]] = deque(maxlen=2 + round(300.0 / STEP))
-        self._share = plant.world.hall.hosts[0].share if plant.world.hall else 0.0
+        self._share = hosts_share(plant.world)
 
     def copy(self, plant: Plant) -> Meter:
         """The same on a copy of the plant."""
@@ -212,9 +213,9 @@ def bare(made: Made) -> Watts:
 def nameplate(made: Made, service: str) -> Watts:
     """What one more replica can draw at most."""
     draw = made.world.draws[0]
-    return (1.0 + hosts_share(made)) * (draw.prefill - draw.idle) * WIDTH[service]
+    return (1.0 + hosts_share(made.world)) * (draw.prefill - draw.idle) * WIDTH[service]
 
 
-def hosts_share(made: Made) -> float:
+def hosts_share(world: World) -> float:
     """Watts that hosts draw for each watt of cards."""
-    return made.world.hall.hosts[0].share if made.world.hall else 0.0
+    return world.hall.hosts[0].share if world.hall else 0.0

@@ -20,9 +20,8 @@ from flyball.sandbox.fleet import Fleet, fleet_from
 from flyball.sandbox.monitoring import find_program
 from flyball.sandbox.part import Scrape
 
-LIMIT = 180.0
-"""Seconds within which what is waited for must have come, on a machine that is busy with other things.
-Flyball itself waits before it gives watts back: two minutes at most where its clock goes 20 times as fast."""
+LIMIT = 60.0
+"""Seconds within which what is waited for must have come, on a machine that is busy with other things."""
 
 FLEET = b"""
 kind: SandboxFleet

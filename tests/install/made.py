@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from flyball.sandbox.build import HELM, built, is_built, program
-from tests.clusters import needed, read_kinds
+from tests.clusters import needed
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "deploy" / "operator"
@@ -69,16 +69,10 @@ def run(*command: str, kubeconfig: Path | None = None, stdin: str | None = None)
     """What a command that succeeds says; it finds the sandbox's kubectl."""
     env = {**os.environ, "KUBECTL": shlex.join(kubectl()), "KUBECONFIG": str(kubeconfig or "/dev/null")}
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, env=env, cwd=ROOT, timeout=300
+        command, input=stdin, capture_output=True, text=True, env=env, cwd=ROOT, timeout=120
     )
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done.stdout
-
-
-def delete(kubeconfig: Path, *what: str) -> None:
-    """kubectl delete, to the end, of what may hold definitions."""
-    read_kinds(lambda *words: run("deploy/kubectl", *words, kubeconfig=kubeconfig))
-    run("deploy/kubectl", "delete", "--ignore-not-found", *what, kubeconfig=kubeconfig)
 
 
 def shown(overlay: str, *components: str, image: str = "") -> str:

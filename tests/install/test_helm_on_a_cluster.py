@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from flyball.adapters.kubernetes.api import Api
 from flyball.adapters.kubernetes.errors import NotFound
 from flyball.adapters.kubernetes.rights import ACT, lacking, placed
 from flyball.sandbox.cluster import Sandbox
-from tests.clusters import eventually
-from tests.install.made import CHART, ROOT, delete, helm, run
+from tests.clusters import eventually, read_kinds
+from tests.install.made import CHART, ROOT, helm, run
 
 pytestmark = pytest.mark.slow
 
@@ -58,5 +59,7 @@ def test_the_chart_is_installed_upgraded_and_uninstalled(cluster: Sandbox, api: 
         kinds = run("deploy/kubectl", "get", "crd", "-o", "name", kubeconfig=cluster.kubeconfig)
         assert kinds.count("inferno.platform.ai") == 6
     finally:
-        delete(cluster.kubeconfig, "-k", str(ROOT / "deploy" / "crds"))
-        delete(cluster.kubeconfig, "ns", NAMESPACE)
+        kubectl = partial(run, "deploy/kubectl", kubeconfig=cluster.kubeconfig)
+        read_kinds(kubectl)
+        kubectl("delete", "--ignore-not-found", "-k", str(ROOT / "deploy" / "crds"))
+        kubectl("delete", "--ignore-not-found", "ns", NAMESPACE)

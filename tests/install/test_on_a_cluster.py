@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flyball.adapters.kubernetes.errors import ApiError
 from flyball.adapters.kubernetes.load import Named
 from flyball.adapters.kubernetes.rights import ACT, OPTIONAL, OWN, READ, Right, lacking, placed
 from flyball.sandbox.cluster import Sandbox
-from tests.clusters import eventually
+from tests.clusters import eventually, read_kinds
 from tests.install.conftest import NAMESPACE, apply, remove
 from tests.install.made import (
     EVERYTHING,
@@ -26,7 +27,6 @@ from tests.install.made import (
     VALUES,
     Objects,
     container,
-    delete,
     kubectl,
     of_kind,
     overlay,
@@ -45,13 +45,13 @@ CRDS = ROOT / "deploy" / "crds"
 @pytest.fixture(scope="module", autouse=True)
 def installed(cluster: Sandbox) -> Iterator[None]:
     """The documents' way: the kinds, the operator, the samples."""
-    run("deploy/kubectl", "apply", "-k", str(CRDS), kubeconfig=cluster.kubeconfig)
-    run(
-        "deploy/kubectl", "wait", "--for=condition=Established", "crd", "--all", kubeconfig=cluster.kubeconfig
-    )
-    run("deploy/kubectl", "apply", "-f", "manifests/yamls/deploy.yaml", kubeconfig=cluster.kubeconfig)
+    asked = partial(run, "deploy/kubectl", kubeconfig=cluster.kubeconfig)
+    asked("apply", "-k", str(CRDS))
+    asked("wait", "--for=condition=Established", "crd", "--all")
+    asked("apply", "-f", "manifests/yamls/deploy.yaml")
     yield
-    delete(cluster.kubeconfig, "-f", "dist/install.yaml")
+    read_kinds(asked)
+    asked("delete", "-f", "dist/install.yaml")
 
 
 # ---- what is taken -----------------------------------------------------------------------------

@@ -20,12 +20,13 @@ from flyball.adapters.kubernetes.listing import PODS, SCALED_OBJECTS
 from flyball.adapters.kubernetes.placement import PLACEMENT
 from flyball.adapters.kubernetes.power_original import ORIGINAL
 from flyball.power.filter import Steps
+from flyball.power.patience import LONGEST
 from flyball.sandbox.build import KEDA, is_built, program
 from flyball.sandbox.cluster import Options, Sandbox
 from flyball.sandbox.fleet import fleet_from
 from flyball.sandbox.monitoring import TARGETS
 from flyball.sandbox.part import Scrape
-from tests.clusters import deployment, eventually, is_here, needed
+from tests.clusters import LIMIT, deployment, eventually, is_here, needed
 from tests.kubernetes.stage import Command, get
 from tests.operator_cluster.desk import holds
 from tests.power_cluster.edge import JOBS, Edge
@@ -35,6 +36,8 @@ pytestmark = pytest.mark.slow
 
 SPEED, PERIOD = 20.0, 30.0
 """Seconds of the operator's in one of ours, and of its own between cycles: its patience is of minutes."""
+BACK = LIMIT + LONGEST / SPEED
+"""Seconds within which watts are given back: cycles that come late make the operator more patient."""
 FLEET = b"""
 kind: SandboxFleet
 nodes:
@@ -241,7 +244,8 @@ def operator(people: Hall, sandbox: Sandbox, folder: Path) -> Iterator[None]:
     except BaseException:
         one.process.kill()
         one.process.wait()
-        print(one.said[-6000:], people.told(), sep="\n")
+        print(one.said[-6000:])
+        print(people.told())
         raise
     assert one.end() == 0
     assert "Traceback" not in one.said
@@ -275,7 +279,7 @@ def test_a_lower_budget_takes_pods_from_the_hot_rack_and_all_comes_back(
         assert people.scaled()["metadata"]["annotations"][ORIGINAL] == str(MOST)
 
         edge.load, edge.demand = 0.3, 1  # as it falls, nothing is in the way of what its user allows
-        eventually(lambda: people.look() == {COOL: 1} and people.scaled()["spec"] == before["spec"])
+        eventually(lambda: people.look() == {COOL: 1} and people.scaled()["spec"] == before["spec"], BACK)
         assert people.domain()["status"]["budgetWatts"] == LOWERED
 
         edge.load, edge.demand = 4.0, MOST  # what comes is in the cool rack, and goes as before
